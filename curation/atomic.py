@@ -1,0 +1,50 @@
+"""Files that are either whole or absent: write beside, flush to disk, rename, flush the folder."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from curation.failpoints import failpoint
+
+PARTIAL = ".partial"
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that appears under its name only when the block ends well.
+
+    A kill leaves at most a `*.partial` file, which `sweep_partial` removes. Raises OSError when
+    the disk is full or failing; the earlier content of `path` is then untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        failpoint("file.write")
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in this folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sweep_partial(folder: Path) -> list[Path]:
+    """Remove what killed writers left behind in this folder (not below it) and name it."""
+    left = sorted(folder.glob(f"*{PARTIAL}")) if folder.is_dir() else []
+    for file in left:
+        file.unlink(missing_ok=True)
+    return left
