@@ -1,0 +1,1 @@
+"""Numbered steps of the schema, run by alembic; never edited once shipped."""

@@ -1,0 +1,207 @@
+"""Stage runs: who runs a stage now, what it was asked to do, what came of it."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from curation.store.database import Database, now
+from curation.store.tables import outcome, sample, stage_lock, stage_run
+
+ORDER = ("clean", "near-duplicates", "decontaminate")  # stages that judge rows, in the order data flows
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a stage is asked to do; two equal requests have the same result."""
+
+    stage: str
+    settings: Mapping[str, Any]
+    input_hash: str
+    code_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What came of asking to start: exactly one of the three is given."""
+
+    run_id: int | None = None  # ours to run
+    unchanged: Row[Any] | None = None  # the current run did exactly this
+    busy: Row[Any] | None = None  # the lock of another process that is alive
+
+
+def start(db: Database, request: Request, again: bool = False) -> Start:
+    """Take the stage's lock and open a run, or say why not.
+
+    A lock whose process is gone (killed, rebooted) is taken over and its run marked interrupted.
+    With `again` an equal current run does not count.
+    """
+    with db.transaction() as connection:
+        lock = connection.execute(select(stage_lock).where(stage_lock.c.stage == request.stage)).first()
+        if lock is not None and _is_alive(lock):
+            return Start(busy=lock)
+        if lock is not None:
+            _release(connection, lock.run_id, "interrupted", "the process was killed")
+        same = current_in(connection, request.stage)
+        if same is not None and not again and _does(same, request):
+            return Start(unchanged=same)
+        run_id = _open(connection, request)
+    return Start(run_id=run_id)
+
+
+def _does(run: Row[Any], request: Request) -> bool:
+    return (
+        run.settings == dict(request.settings)
+        and run.input_hash == request.input_hash
+        and run.code_version == request.code_version
+    )
+
+
+def _open(connection: Connection, request: Request) -> int:
+    run_id = connection.execute(
+        insert(stage_run).values(
+            stage=request.stage,
+            settings=dict(request.settings),
+            input_hash=request.input_hash,
+            code_version=request.code_version,
+            state="running",
+            is_current=False,
+            report={},
+            started_at=now(),
+        )
+    ).inserted_primary_key[0]
+    connection.execute(
+        insert(stage_lock).values(
+            stage=request.stage,
+            run_id=run_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            process_started=psutil.Process().create_time(),
+        )
+    )
+    return int(run_id)
+
+
+def _is_alive(lock: Row[Any]) -> bool:
+    if lock.host != socket.gethostname():
+        return False  # a database file is used from one machine; the name changed with a copy or a reboot
+    try:
+        # Rounded: the start time is computed from the clock at boot and may wobble by hundredths.
+        return abs(psutil.Process(lock.pid).create_time() - lock.process_started) < 2.0
+    except psutil.NoSuchProcess:
+        return False
+
+
+def report_progress(db: Database, run_id: int, what: str, done: int, total: int) -> None:
+    """Say how far a run is, for whoever watches it from elsewhere."""
+    with db.transaction() as connection:
+        connection.execute(
+            update(stage_run)
+            .where(stage_run.c.id == run_id)
+            .values(progress_what=what, progress_done=done, progress_total=total)
+        )
+
+
+def finish(connection: Connection, run_id: int, report: Mapping[str, Any]) -> None:
+    """Make a run the current one of its stage and release the lock, with everything else in this transaction."""
+    stage = connection.execute(select(stage_run.c.stage).where(stage_run.c.id == run_id)).scalar_one()
+    connection.execute(update(stage_run).where(stage_run.c.stage == stage).values(is_current=False))
+    connection.execute(
+        update(stage_run).where(stage_run.c.id == run_id).values(is_current=True, report=dict(report))
+    )
+    _release(connection, run_id, "done", None)
+
+
+def stop(db: Database, run_id: int, state: str, message: str) -> None:
+    """Close a run that did not finish ("failed" or "cancelled") and release the lock."""
+    with db.transaction() as connection:
+        _release(connection, run_id, state, message)
+
+
+def _release(connection: Connection, run_id: int, state: str, message: str | None) -> None:
+    connection.execute(
+        update(stage_run)
+        .where(stage_run.c.id == run_id)
+        .values(state=state, message=message, finished_at=now())
+    )
+    connection.execute(delete(stage_lock).where(stage_lock.c.run_id == run_id))
+
+
+def set_report(connection: Connection, run_id: int, report: Mapping[str, Any]) -> None:
+    connection.execute(update(stage_run).where(stage_run.c.id == run_id).values(report=dict(report)))
+
+
+def current_in(connection: Connection, stage: str) -> Row[Any] | None:
+    return connection.execute(
+        select(stage_run).where(stage_run.c.stage == stage, stage_run.c.is_current.is_(True))
+    ).first()
+
+
+def current(db: Database, stage: str) -> Row[Any] | None:
+    """Give the run of this stage that counts, if there is one."""
+    with db.reading() as connection:
+        return current_in(connection, stage)
+
+
+def read(db: Database, run_id: int) -> Row[Any]:
+    with db.reading() as connection:
+        return connection.execute(select(stage_run).where(stage_run.c.id == run_id)).one()
+
+
+def running(db: Database) -> list[Row[Any]]:
+    """Give the runs whose process is alive."""
+    with db.reading() as connection:
+        locks = connection.execute(select(stage_lock)).all()
+        alive = [lock.run_id for lock in locks if _is_alive(lock)]
+        return list(connection.execute(select(stage_run).where(stage_run.c.id.in_(alive))))
+
+
+@dataclass(frozen=True, slots=True)
+class InputRows:
+    """The rows a stage reads, in order: those the stage before it kept or left pending."""
+
+    stage_before: str  # "samples" when no stage ran before
+    seqs: list[int]
+    ids: list[str]
+    positions: list[int]
+
+
+def input_rows(db: Database, stage: str) -> InputRows:
+    """Give the rows that enter a stage. Stages that never ran are passed over."""
+    before = ORDER[: ORDER.index(stage)] if stage in ORDER else ORDER
+    with db.reading() as connection:
+        for name in reversed(before):
+            run = current_in(connection, name)
+            if run is not None:
+                return _rows_left_by(connection, run)
+        rows = connection.execute(select(sample.c.seq, sample.c.id).order_by(sample.c.seq)).all()
+    seqs = [row.seq for row in rows]
+    return InputRows("samples", seqs, [row.id for row in rows], list(seqs))
+
+
+def _rows_left_by(connection: Connection, run: Row[Any]) -> InputRows:
+    rows = connection.execute(
+        select(outcome.c.seq, sample.c.id, outcome.c.position)
+        .join(sample, sample.c.seq == outcome.c.seq)
+        .where(outcome.c.run_id == run.id, outcome.c.state != "dropped")
+        .order_by(outcome.c.position)
+    ).all()
+    return InputRows(run.stage, [r.seq for r in rows], [r.id for r in rows], [r.position for r in rows])
+
+
+def state_counts(db: Database, run_id: int) -> dict[str, int]:
+    """Count the rows of a run: in, kept, dropped, pending; in is always the sum of the other three."""
+    with db.reading() as connection:
+        return state_counts_in(connection, run_id)
+
+
+def state_counts_in(connection: Connection, run_id: int) -> dict[str, int]:
+    found = connection.execute(
+        select(outcome.c.state, func.count()).where(outcome.c.run_id == run_id).group_by(outcome.c.state)
+    )
+    counts = {"kept": 0, "dropped": 0, "pending": 0} | {state: number for state, number in found}
+    return {"in": sum(counts.values()), **counts}

@@ -1,0 +1,156 @@
+"""Samples, seeds and the files they came from."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
+
+from curation.records import Sample, SeedSnippet
+from curation.store.database import Database
+from curation.store.tables import sample, seed, source_file
+
+PAGE = 1_000  # rows a query fetches at a time; bounds memory, not a result
+QUESTION = ("instruction", "input")
+
+
+def add(connection: Connection, samples: Sequence[Sample]) -> int:
+    """Keep samples; those already there change nothing. Give how many are new."""
+    rows = [
+        {
+            "id": s.id,
+            "content_hash": s.content_hash,
+            "instruction": s.instruction,
+            "input": s.input,
+            "response": s.response,
+            "source": s.source,
+            "row": s.row,
+            "name": s.name,
+            "licence": s.licence,
+            "method": s.method,
+            "file_hash": s.extra.get("file_hash"),
+            "file_id": s.file_id,
+            "seed_id": s.seed_id,
+            "extra": {key: value for key, value in s.extra.items() if key != "file_hash"},
+        }
+        for s in samples
+    ]
+    if not rows:
+        return 0
+    before = _count(connection)
+    connection.execute(insert_or_ignore(sample).on_conflict_do_nothing(index_elements=["id"]), rows)
+    return _count(connection) - before
+
+
+def _count(connection: Connection) -> int:
+    # Rows are never deleted, so the highest number counts them without a scan.
+    return connection.execute(select(func.coalesce(func.max(sample.c.seq), 0))).scalar_one()
+
+
+def add_seeds(connection: Connection, seeds: Sequence[SeedSnippet]) -> None:
+    """Keep seed snippets; those already there change nothing."""
+    if seeds:
+        statement = insert_or_ignore(seed).on_conflict_do_nothing(index_elements=["id"])
+        connection.execute(statement, [{name: getattr(s, name) for name in SeedSnippet.__slots__} for s in seeds])
+
+
+def read(db: Database, seqs: Sequence[int]) -> list[Row[Any]]:
+    """Give whole sample rows in the order asked for."""
+    found: dict[int, Row[Any]] = {}
+    with db.reading() as connection:
+        for start in range(0, len(seqs), PAGE):
+            page = [int(seq) for seq in seqs[start : start + PAGE]]
+            for row in connection.execute(select(sample).where(sample.c.seq.in_(page))):
+                found[row.seq] = row
+    return [found[int(seq)] for seq in seqs]
+
+
+def stream(db: Database, columns: Sequence[str]) -> Iterator[Row[Any]]:
+    """Give some columns of every sample in import order, `seq` first, by keyset pages."""
+    last = 0
+    wanted = [sample.c.seq, *(sample.c[name] for name in columns)]
+    while True:
+        with db.reading() as connection:
+            page = connection.execute(
+                select(*wanted).where(sample.c.seq > last).order_by(sample.c.seq).limit(PAGE)
+            ).all()
+        if not page:
+            return
+        yield from page
+        last = page[-1].seq
+
+
+def find(db: Database, id: str) -> Row[Any] | None:
+    """Give the sample of this id, or whose id begins so when only one does."""
+    with db.reading() as connection:
+        exact = connection.execute(select(sample).where(sample.c.id == id)).first()
+        if exact is not None or len(id) < 6:
+            return exact
+        # A range instead of LIKE: ids are hex digits, and a range uses the index.
+        rows = connection.execute(
+            select(sample).where(sample.c.id >= id, sample.c.id < id + "g").limit(2)
+        ).all()
+    return rows[0] if len(rows) == 1 else None
+
+
+def find_seed(db: Database, id: str) -> Row[Any] | None:
+    with db.reading() as connection:
+        return connection.execute(select(seed).where(seed.c.id == id)).first()
+
+
+def count(db: Database) -> int:
+    with db.reading() as connection:
+        return _count(connection)
+
+
+def count_of_file(db: Database, file_hash: str) -> int:
+    """Count the samples that came from one file."""
+    with db.reading() as connection:
+        return connection.execute(
+            select(func.count()).select_from(sample).where(sample.c.file_hash == file_hash)
+        ).scalar_one()
+
+
+def repeated_file_ids(db: Database, file_hash: str) -> tuple[int, str | None]:
+    """Count the ids that a file gives to more than one row, with one of them as an example."""
+    repeated = (
+        select(sample.c.file_id)
+        .where(sample.c.file_hash == file_hash, sample.c.file_id.is_not(None))
+        .group_by(sample.c.file_id)
+        .having(func.count() > 1)
+    ).subquery()
+    with db.reading() as connection:
+        number, example = connection.execute(select(func.count(), func.min(repeated.c.file_id))).one()
+    return number, example
+
+
+def file(db: Database, file_hash: str) -> Row[Any] | None:
+    with db.reading() as connection:
+        return connection.execute(select(source_file).where(source_file.c.hash == file_hash)).first()
+
+
+def files(db: Database) -> list[Row[Any]]:
+    """Give every imported file, in the order of their hashes."""
+    with db.reading() as connection:
+        return list(connection.execute(select(source_file).order_by(source_file.c.hash)))
+
+
+def open_file(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Note that a file is being imported, or is being imported again."""
+    statement = insert_or_ignore(source_file).on_conflict_do_nothing(index_elements=["hash"])
+    connection.execute(statement, {**values, "state": "importing", "rows": 0, "warnings": []})
+
+
+def close_file(connection: Connection, file_hash: str, rows: int, warnings: Iterable[str]) -> None:
+    """Note that a file is in the store as a whole."""
+    connection.execute(
+        update(source_file)
+        .where(source_file.c.hash == file_hash)
+        .values(state="complete", rows=rows, warnings=list(warnings))
+    )
+
+
+def copy_rows(connection: Connection, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert many rows of any table in one statement."""
+    if rows:
+        connection.execute(insert(table), list(rows))

@@ -1,0 +1,258 @@
+"""The schema. Change it here and add a migration (docs/architecture.md says how)."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only for a column of exactly this type.
+Number = BigInteger().with_variant(Integer(), "sqlite")
+
+source_file = Table(
+    "source_file",
+    metadata,
+    Column("hash", Text, primary_key=True),  # sha256 of the stored bytes, or hub name and revision
+    Column("source", Text, nullable=False),  # base name of the file, or hub name
+    Column("name", Text, nullable=False),
+    Column("settings", JSON, nullable=False),  # field names given by the user, licence
+    Column("state", Text, nullable=False),  # importing | complete
+    Column("rows", Integer, nullable=False, default=0),
+    Column("warnings", JSON, nullable=False),
+)
+
+seed = Table(
+    "seed",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("document_hash", Text, nullable=False),
+    Column("first_line", Integer, nullable=False),
+    Column("last_line", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("licence", Text, nullable=False),
+    Column("licence_evidence", Text, nullable=False),
+)
+
+sample = Table(
+    "sample",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),  # import order
+    Column("id", Text, nullable=False, unique=True),
+    Column("content_hash", Text, nullable=False, index=True),
+    Column("instruction", Text, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("response", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("row", Integer),
+    Column("name", Text, nullable=False),
+    Column("licence", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("file_hash", Text, index=True),
+    Column("file_id", Text),
+    Column("seed_id", Text, ForeignKey("seed.id")),
+    Column("extra", JSON, nullable=False),
+)
+
+teacher_call = Table(
+    "teacher_call",
+    metadata,
+    Column("id", Text, primary_key=True),  # hash of messages, model, parameters, draw
+    Column("state", Text, nullable=False),  # sent | done | failed
+    Column("draw", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),  # scheme, host and port; never a key
+    Column("request", JSON, nullable=False),
+    Column("reply", Text),
+    Column("tokens_in", Integer),
+    Column("tokens_out", Integer),
+    Column("reason", Text),
+)
+
+stage_run = Table(
+    "stage_run",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("stage", Text, nullable=False),
+    Column("settings", JSON, nullable=False),
+    Column("input_hash", Text, nullable=False),
+    Column("code_version", Text, nullable=False),
+    Column("state", Text, nullable=False),  # running | done | failed | cancelled | interrupted
+    Column("is_current", Boolean, nullable=False),
+    Column("report", JSON, nullable=False),
+    Column("message", Text),
+    Column("started_at", Text, nullable=False),
+    Column("finished_at", Text),
+    Column("progress_what", Text),
+    Column("progress_done", Integer),
+    Column("progress_total", Integer),
+    Index("ix_stage_run_stage_is_current", "stage", "is_current"),
+)
+
+stage_lock = Table(
+    "stage_lock",
+    metadata,
+    Column("stage", Text, primary_key=True),
+    Column("run_id", Integer, ForeignKey("stage_run.id"), nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("process_started", Float, nullable=False),  # tells a reused pid from its first owner
+)
+
+outcome = Table(
+    "outcome",
+    metadata,
+    Column("run_id", Integer, ForeignKey("stage_run.id"), primary_key=True),
+    Column("seq", Number, ForeignKey("sample.seq"), primary_key=True),
+    Column("state", Text, nullable=False),  # kept | dropped | pending
+    Column("position", Number, nullable=False),  # order of the row from this stage on
+    Column("cluster", Integer),  # near-duplicates: the connected component; NULL when alone
+    Index("ix_outcome_run_id_state", "run_id", "state"),
+    sqlite_with_rowid=False,
+)
+
+rejection = Table(
+    "rejection",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", Integer, ForeignKey("stage_run.id"), nullable=False),
+    Column("seq", Number, ForeignKey("sample.seq"), index=True),
+    Column("file_hash", Text),  # import: the file of a row that never became a sample
+    Column("row", Integer),
+    Column("line", Integer),
+    Column("reason", Text, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Index("ix_rejection_run_id_seq", "run_id", "seq"),
+)
+
+near_duplicate_pair = Table(
+    "near_duplicate_pair",
+    metadata,
+    Column("run_id", Integer, ForeignKey("stage_run.id"), primary_key=True),
+    Column("left_seq", Number, ForeignKey("sample.seq"), primary_key=True),
+    Column("right_seq", Number, ForeignKey("sample.seq"), primary_key=True),
+    Column("cosine", Float, nullable=False),
+    Column("response_cosine", Float),
+    Column("decision", Text, nullable=False),  # drop | ask | over budget | a settled verdict
+    Column("item_id", Text),
+    Index("ix_near_duplicate_pair_run_id_right_seq", "run_id", "right_seq"),
+    sqlite_with_rowid=False,
+)
+
+benchmark = Table(
+    "benchmark",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("sha256", Text, nullable=False),  # pinned at first load
+    Column("revision", Text),
+    Column("origin", Text, nullable=False),
+    Column("items", Integer, nullable=False),
+    Column("verified", Boolean, nullable=False),  # equals a hash that Winnow ships
+    Column("loaded_at", Text, nullable=False),
+)
+
+benchmark_item = Table(
+    "benchmark_item",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("benchmark", Text, ForeignKey("benchmark.name"), nullable=False),
+    Column("item", Text, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("solution", Text, nullable=False),
+    Column("problem_string", Text, nullable=False),
+    Column("solution_string", Text, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    UniqueConstraint("benchmark", "item"),
+)
+
+contamination_match = Table(
+    "contamination_match",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", Integer, ForeignKey("stage_run.id"), nullable=False),
+    Column("seq", Number, ForeignKey("sample.seq"), nullable=False),
+    Column("benchmark_item_id", Integer, ForeignKey("benchmark_item.id"), nullable=False),
+    Column("detector", Text, nullable=False),  # substring | cosine | joint
+    Column("score", Float, nullable=False),
+    Column("side", Text, nullable=False),  # problem | solution: what of the item was met
+    Column("decision", Text, nullable=False),  # of the row: drop | ask | over budget | keep
+    Column("evidence", JSON, nullable=False),
+    Index("ix_contamination_match_run_id_seq", "run_id", "seq"),
+)
+
+review_item = Table(
+    "review_item",
+    metadata,
+    Column("id", Text, primary_key=True),  # hash of the kind and of the contents asked about
+    Column("kind", Text, nullable=False),  # near-duplicates | decontaminate
+    Column("version", Integer, nullable=False),
+    Column("evidence_hash", Text, nullable=False),
+    Column("subject", JSON, nullable=False),  # content hashes: what a verdict is remembered by
+    Column("evidence", JSON, nullable=False),
+    Column("run_id", Integer, ForeignKey("stage_run.id"), nullable=False),
+    Column("left_seq", Number, ForeignKey("sample.seq"), nullable=False),
+    Column("right_seq", Number, ForeignKey("sample.seq")),
+    Column("priority", Integer, nullable=False),  # 0 = most uncertain
+    Column("asked", Boolean, nullable=False),  # by the current run of its stage
+    Index("ix_review_item_kind_asked", "kind", "asked"),
+    Index("ix_review_item_left_seq", "left_seq"),
+)
+
+vote = Table(
+    "vote",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("client_id", Text, nullable=False, unique=True),
+    Column("item_id", Text, nullable=False, index=True),
+    Column("item_version", Integer, nullable=False),
+    Column("verdict", Text, nullable=False),  # "undo" takes back `undoes`
+    Column("person", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", JSON, nullable=False),  # content hashes as they were when voted
+    Column("undoes", Integer, ForeignKey("vote.id")),
+)
+
+rescue = Table(
+    "rescue",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("seq", Number, ForeignKey("sample.seq"), nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("active", Boolean, nullable=False),  # the newest row of a sample and stage counts
+)
+
+dataset_version = Table(
+    "dataset_version",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("run_id", Integer, ForeignKey("stage_run.id"), nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("manifest", JSON, nullable=False),
+    Column("created_at", Text, nullable=False),
+)
