@@ -4,10 +4,11 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from curation.store.database import Database, now
 from curation.store.tables import outcome, sample, stage_lock, stage_run
@@ -169,6 +170,14 @@ class InputRows:
     ids: list[str]
     positions: list[int]
 
+    @property
+    def hash(self) -> str:
+        """Name these rows, their order included."""
+        state = sha256(self.stage_before.encode())
+        for id, position in zip(self.ids, self.positions, strict=True):
+            state.update(f"{id}{position};".encode())
+        return state.hexdigest()[:32]
+
 
 def input_rows(db: Database, stage: str) -> InputRows:
     """Give the rows that enter a stage. Stages that never ran are passed over."""
@@ -191,17 +200,3 @@ def _rows_left_by(connection: Connection, run: Row[Any]) -> InputRows:
         .order_by(outcome.c.position)
     ).all()
     return InputRows(run.stage, [r.seq for r in rows], [r.id for r in rows], [r.position for r in rows])
-
-
-def state_counts(db: Database, run_id: int) -> dict[str, int]:
-    """Count the rows of a run: in, kept, dropped, pending; in is always the sum of the other three."""
-    with db.reading() as connection:
-        return state_counts_in(connection, run_id)
-
-
-def state_counts_in(connection: Connection, run_id: int) -> dict[str, int]:
-    found = connection.execute(
-        select(outcome.c.state, func.count()).where(outcome.c.run_id == run_id).group_by(outcome.c.state)
-    )
-    counts = {"kept": 0, "dropped": 0, "pending": 0} | {state: number for state, number in found}
-    return {"in": sum(counts.values()), **counts}

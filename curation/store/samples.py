@@ -51,7 +51,9 @@ def add_seeds(connection: Connection, seeds: Sequence[SeedSnippet]) -> None:
     """Keep seed snippets; those already there change nothing."""
     if seeds:
         statement = insert_or_ignore(seed).on_conflict_do_nothing(index_elements=["id"])
-        connection.execute(statement, [{name: getattr(s, name) for name in SeedSnippet.__slots__} for s in seeds])
+        connection.execute(
+            statement, [{name: getattr(s, name) for name in SeedSnippet.__slots__} for s in seeds]
+        )
 
 
 def read(db: Database, seqs: Sequence[int]) -> list[Row[Any]]:
@@ -63,6 +65,28 @@ def read(db: Database, seqs: Sequence[int]) -> list[Row[Any]]:
             for row in connection.execute(select(sample).where(sample.c.seq.in_(page))):
                 found[row.seq] = row
     return [found[int(seq)] for seq in seqs]
+
+
+def all_seqs(connection: Connection) -> list[int]:
+    """Give the number of every sample in import order."""
+    return list(connection.execute(select(sample.c.seq).order_by(sample.c.seq)).scalars())
+
+
+def rule_facts(connection: Connection, seqs: Sequence[int]) -> dict[int, Row[Any]]:
+    """Give id, content hash and response length in characters of these rows."""
+    found: dict[int, Row[Any]] = {}
+    columns = (
+        sample.c.seq,
+        sample.c.id,
+        sample.c.content_hash,
+        func.length(sample.c.response).label("length"),
+    )
+    for start in range(0, len(seqs), PAGE):
+        page = [int(seq) for seq in seqs[start : start + PAGE]]
+        found.update(
+            {row.seq: row for row in connection.execute(select(*columns).where(sample.c.seq.in_(page)))}
+        )
+    return found
 
 
 def stream(db: Database, columns: Sequence[str]) -> Iterator[Row[Any]]:

@@ -1,0 +1,160 @@
+"""Exact duplicates: rows that ask the same thing keep one answer.
+
+Rule `platypus` (data_pipeline/merged_largest_keep.py): equal instruction and input, nothing normalised but
+a missing input, which counts as ""; the row with the longest response in characters stays, ties keep the
+first, and the survivor takes the position of the first. Rule `magicoder` (clean_data.py): with all white
+space removed, seed, problem and solution are each compared with those of kept rows; any repeat drops a row.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from curation.errors import WrongInput
+from curation.records import digest
+from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
+from curation.store import decisions, runs, samples
+from curation.workspace import Workspace
+
+STAGE = "clean"
+CODE = "1"
+RULES = ("platypus", "magicoder")
+WHITE_SPACE = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the rules look at, as hashes: constant memory a row."""
+
+    seq: int
+    id: str
+    position: int
+    keys: tuple[tuple[str, str], ...]  # (reason to reject, hash); equal hashes collide
+    length: int  # characters of the response
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A row that repeats a kept one."""
+
+    row: Row
+    keeper: Row
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """The survivors with their positions, and the repeats."""
+
+    kept: list[tuple[Row, int]]
+    repeats: list[Repeat]
+
+
+def keep_longest(rows: Iterable[Row]) -> Cleaned:
+    """Keep one row of each key: the one with the longest response, at the position of the first."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.keys[0][1], []).append(row)
+    kept, repeats = [], []
+    for group in groups.values():
+        keeper = max(group, key=lambda row: row.length)  # max gives the first of equals
+        kept.append((keeper, group[0].position))
+        repeats += [Repeat(row, keeper, row.keys[0][0]) for row in group if row is not keeper]
+    return Cleaned(kept, repeats)
+
+
+def keep_first(rows: Iterable[Row]) -> Cleaned:
+    """Keep a row when none of its keys was seen among the rows kept so far."""
+    seen: dict[tuple[str, str], Row] = {}
+    kept, repeats = [], []
+    for row in rows:
+        hit = next((key for key in row.keys if key in seen), None)
+        if hit is not None:
+            repeats.append(Repeat(row, seen[hit], hit[0]))
+        else:
+            kept.append((row, row.position))
+            seen.update(dict.fromkeys(row.keys, row))
+    return Cleaned(kept, repeats)
+
+
+def clean(
+    workspace: Workspace, rule: str = "platypus", show: Progress = silent, again: bool = False
+) -> StageResult:
+    """Drop exact duplicates among all samples. Raises WrongInput when there are none or the rule is unknown."""
+    if rule not in RULES:
+        raise WrongInput(f"There is no rule {rule!r}; choose one of {', '.join(RULES)}")
+    rows = runs.input_rows(workspace.database, STAGE)
+    if not rows.seqs:
+        raise WrongInput("There are no samples to clean; import some with `samples import FILE`")
+    request = runs.Request(STAGE, {"rule": rule}, rows.hash, CODE)
+    return run_stage(workspace, request, lambda stage: _run(stage, rule, len(rows.seqs)), show, again)
+
+
+def _run(stage: Stage, rule: str, total: int) -> Report:
+    rows = _rows(stage, rule, total)
+    cleaned = keep_longest(rows) if rule == "platypus" else keep_first(rows)
+    with stage.finishing() as connection:
+        rescued = decisions.rescued(connection, STAGE)
+        outcomes = [
+            {"seq": row.seq, "state": "kept", "position": at, "cluster": None} for row, at in cleaned.kept
+        ]
+        rejections = []
+        for repeat in cleaned.repeats:
+            row = repeat.row
+            state = "pending" if row.seq in rescued else "dropped"
+            outcomes.append({"seq": row.seq, "state": state, "position": row.position, "cluster": None})
+            if state == "dropped":
+                rejections.append(
+                    {"seq": row.seq, "reason": repeat.reason, "evidence": _evidence(repeat, rule)}
+                )
+        _make_positions_distinct(outcomes)
+        decisions.keep_all(connection, stage.run_id, outcomes, rejections)
+        report = _report(outcomes, decisions.rejection_counts(connection, stage.run_id))
+        runs.finish(connection, stage.run_id, report)
+    return report
+
+
+def _make_positions_distinct(outcomes: list[dict[str, Any]]) -> None:
+    """Let a dropped first row swap places with its survivor, so that no two rows share a position."""
+    taken = {one["position"]: one["seq"] for one in outcomes if one["state"] == "kept"}
+    for one in outcomes:
+        if one["state"] != "kept" and one["position"] in taken:
+            one["position"] = taken[one["position"]]  # the survivor's own place, which is free now
+
+
+def _report(outcomes: list[dict[str, Any]], dropped: dict[str, int]) -> Report:
+    states = [one["state"] for one in outcomes]
+    return {
+        "in": len(states),
+        "kept": states.count("kept"),
+        "pending": states.count("pending"),
+        "dropped": dropped,
+    }
+
+
+def _evidence(repeat: Repeat, rule: str) -> dict[str, Any]:
+    return {
+        "keeper": repeat.keeper.id,
+        "rule": rule,
+        "response_characters": [repeat.row.length, repeat.keeper.length],
+    }
+
+
+def _rows(stage: Stage, rule: str, total: int) -> Iterator[Row]:
+    columns = ("id", "instruction", "input", "response", "seed_id")
+    for number, row in enumerate(samples.stream(stage.db, columns)):
+        if number % samples.PAGE == 0:
+            stage.progress("reading rows", number, total)
+        yield Row(row.seq, row.id, row.seq, _keys(row, rule), len(row.response))
+
+
+def _keys(row: Any, rule: str) -> tuple[tuple[str, str], ...]:
+    if rule == "platypus":
+        return (("exact_duplicate", digest(row.instruction, row.input)),)
+    parts = [
+        ("duplicate_seed", row.seed_id or ""),
+        ("duplicate_problem", WHITE_SPACE.sub("", row.instruction + row.input)),
+        ("duplicate_solution", WHITE_SPACE.sub("", row.response)),
+    ]
+    return tuple((reason, digest(text)) for reason, text in parts if text)

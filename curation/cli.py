@@ -1,0 +1,447 @@
+"""The command line: words in, one call of the function that the pages call too, words or JSON out."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from curation.cli_output import Bar, tell
+from curation.errors import CurationError, WrongInput
+from curation.workspace import Workspace
+
+WORKSPACE_VARIABLE = "WINNOW_WORKSPACE"
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Answer:
+    """What a command has to say."""
+
+    report: dict[str, Any]
+    warnings: Sequence[str] = ()
+
+
+Command = Callable[[argparse.Namespace, Bar], Answer]
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"winnow: {message} (see `python -m {self.prog} --help`)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Gives 0 when it is done, 2 when the input was wrong, 1 when it failed."""
+    args = _parser().parse_args(arguments)
+    bar = Bar()
+    try:
+        answer = args.run(args, bar)
+    except CurationError as error:
+        return _fail(bar, str(error), error.exit_status)
+    except KeyboardInterrupt:
+        return _fail(bar, "stopped; what was finished is kept, run the same command to go on", 1)
+    except BrokenPipeError:
+        return 1
+    except Exception as error:  # the last door: a person gets a line, the log gets the rest
+        return _fail(bar, _unexpected(args, error), 1)
+    bar.close()
+    for warning in answer.warnings:
+        sys.stderr.write(f"winnow: note: {warning}\n")
+    return _print(args, answer)
+
+
+def _print(args: argparse.Namespace, answer: Answer) -> int:
+    try:
+        if args.json:
+            print(json.dumps(answer.report, ensure_ascii=False))
+        else:
+            tell(args.command, answer.report)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        return 1
+    return 0
+
+
+def _fail(bar: Bar, message: str, status: int) -> int:
+    bar.close()
+    sys.stderr.write(f"winnow: {' '.join(message.split())}\n")
+    return status
+
+
+def _unexpected(args: argparse.Namespace, error: Exception) -> str:
+    line = f"something unexpected went wrong ({type(error).__name__}: {error})"
+    try:
+        file = _folder(args) / "logs" / "errors.log"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(handler)
+        log.propagate = False
+        log.error("%s", args.command, exc_info=error)
+    except OSError:
+        return line
+    return f"{line}; the details are in {file}"
+
+
+def _folder(args: argparse.Namespace) -> Path:
+    return Path(args.workspace or os.environ.get(WORKSPACE_VARIABLE) or "workspace")
+
+
+def _workspace(args: argparse.Namespace) -> Workspace:
+    return Workspace(_folder(args))
+
+
+# --- commands: each imports what it needs, so that --help answers at once ---
+
+
+def _import(args: argparse.Namespace, bar: Bar) -> Answer:
+    from curation.formats import FieldMap
+    from curation.import_samples import Settings, import_samples
+
+    fields = FieldMap(args.instruction, args.input, args.response)
+    settings = Settings(args.name, args.licence, fields)
+    result = import_samples(_workspace(args), args.file, settings, bar)
+    return Answer({**result.report, **_marks(result), "warnings": result.warnings}, result.warnings)
+
+
+def _clean(args: argparse.Namespace, bar: Bar) -> Answer:
+    from curation.clean import clean
+
+    result = clean(_workspace(args), args.rule, bar)
+    return Answer({**result.report, **_marks(result)})
+
+
+def _near_duplicates(args: argparse.Namespace, bar: Bar) -> Answer:
+    from curation import near_duplicates as step
+
+    settings = _near_duplicate_settings(args, step)
+    workspace = _workspace(args)
+    result = step.near_duplicates(workspace, settings, bar)
+    report = {**result.report, **_marks(result)}
+    if args.pairs is not None:
+        strict = settings.preset == "notebook"
+        report["listed"] = step.write_pairs(
+            workspace, result.run_id, settings.threshold, strict, Path(args.pairs)
+        )
+        report["file"] = args.pairs
+    return Answer(report, _cut_short(result.report))
+
+
+def _near_duplicate_settings(args: argparse.Namespace, step: Any) -> Any:
+    given = {
+        name: getattr(args, name)
+        for name in ("threshold", "floor", "text", "keep", "budget", "model")
+        if getattr(args, name) is not None
+    }
+    if args.preset is not None:
+        if args.ask is not None or "budget" in given or "threshold" in given or "keep" in given:
+            raise WrongInput(
+                f"--preset {args.preset} fixes --threshold, --keep, --budget and --ask; leave them out"
+            )
+        return step.replace(step.PRESETS[args.preset], **given)
+    if args.ask is not None:
+        given["ask_low"], given["ask_high"] = args.ask
+    if "threshold" in given and "floor" not in given:
+        given["floor"] = min(step.Settings.floor, given["threshold"])
+    if args.ask is not None and "floor" not in given:
+        given["floor"] = min(given.get("floor", step.Settings.floor), args.ask[0])
+    return step.Settings(**given)
+
+
+def _cut_short(report: dict[str, Any]) -> list[str]:
+    if not report.get("cut_short"):
+        return []
+    return [
+        f"{report['cut_short']:,} of {report['samples']:,} rows were compared on their first 256 word pieces only"
+    ]
+
+
+def _decontaminate(args: argparse.Namespace, bar: Bar) -> Answer:
+    from curation import decontaminate as step
+
+    low, high = args.band or (step.Settings.low, step.Settings.high)
+    settings = step.Settings(
+        tuple(args.benchmark), tuple(args.detectors.split(",")), low, high, args.budget, args.model
+    )
+    workspace = _workspace(args)
+    result = step.decontaminate(workspace, settings, bar)
+    report = {**result.report, **_marks(result)}
+    if args.matches is not None:
+        report["listed"] = step.write_matches(workspace, result.run_id, Path(args.matches))
+        report["file"] = args.matches
+    return Answer(report)
+
+
+def _review(args: argparse.Namespace, _bar: Bar) -> Answer:
+    from curation import review
+
+    workspace = _workspace(args)
+    report: dict[str, Any] = {}
+    if args.action == "list":
+        report["items"] = review.items(workspace, args.state, args.limit)
+    elif args.action in ("vote", "undo"):
+        voted = (
+            review.vote(workspace, args.item, args.verdict, args.person, args.note)
+            if args.action == "vote"
+            else review.undo(workspace, args.person, args.item)
+        )
+        report |= {"item": voted.item, "changed": voted.changed, "message": voted.message}
+    elif args.action == "export":
+        report |= {"file": args.file, "votes": review.export_votes(workspace, Path(args.file))}
+    else:
+        report |= review.import_votes(workspace, Path(args.file))
+    return Answer({**report, **review.counts(workspace)})
+
+
+def _assemble(args: argparse.Namespace, bar: Bar) -> Answer:
+    from curation.assemble import Settings, assemble
+
+    result = assemble(_workspace(args), args.name, Settings(args.size, args.open, args.validation), bar)
+    warnings = (
+        []
+        if result.report["contamination_checked"]
+        else ["contamination was not checked; run `decontaminate` before you report scores"]
+    )
+    return Answer({**result.report, **_marks(result)}, warnings)
+
+
+def _export(args: argparse.Namespace, _bar: Bar) -> Answer:
+    from curation.export import export
+
+    done = export(_workspace(args), args.name, args.format, args.files, Path(args.to))
+    return Answer({**done.report, "to": args.to, "unchanged": done.unchanged})
+
+
+def _example(args: argparse.Namespace, bar: Bar) -> Answer:
+    from curation.example import example
+
+    result = example(_workspace(args), args.rows, bar)
+    return Answer({**result.report, **_marks(result)}, [result.report["note"]])
+
+
+def _explain(args: argparse.Namespace, _bar: Bar) -> Answer:
+    from curation.explain import explain
+
+    return Answer(explain(_workspace(args), args.id))
+
+
+def _status(args: argparse.Namespace, _bar: Bar) -> Answer:
+    from curation.status import status
+
+    return Answer(status(_workspace(args)))
+
+
+def _backup(args: argparse.Namespace, _bar: Bar) -> Answer:
+    from curation.backup import backup
+
+    return Answer(backup(_workspace(args), Path(args.file)))
+
+
+def _restore(args: argparse.Namespace, _bar: Bar) -> Answer:
+    from curation.backup import restore
+
+    return Answer(restore(_folder(args), Path(args.file)))
+
+
+def _marks(result: Any) -> dict[str, bool]:
+    return {"unchanged": result.unchanged, "attached": result.attached}
+
+
+# --- words ---
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="curation",
+        description="Curate code-instruction data: import, clean, compare, review, freeze, export.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    for add in (
+        _add_import,
+        _add_clean,
+        _add_near,
+        _add_decontaminate,
+        _add_review,
+        _add_assemble,
+        _add_rest,
+    ):
+        add(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, help: str, run: Command) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
+    parser.add_argument(
+        "--workspace",
+        metavar="DIR",
+        help=f"where everything is kept (default: {WORKSPACE_VARIABLE}, else workspace/)",
+    )
+    parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_import(commands: Any) -> None:
+    family: argparse.ArgumentParser = commands.add_parser(
+        "samples", help="instruction data: `samples import FILE`"
+    )
+    actions = family.add_subparsers(dest="action", required=True, metavar="import", parser_class=Parser)
+    parser = _command(
+        actions, "import", "import instruction data; bad rows are listed, the rest is kept", _import
+    )
+    parser.add_argument("file", metavar="FILE", help="JSON, JSONL or Parquet, also .gz; or hf:NAME[:SPLIT]")
+    parser.add_argument("--name", help="label of the set (default: the file's name)")
+    parser.add_argument("--licence", metavar="SPDX", help="licence of the rows, such as MIT or CC-BY-NC-4.0")
+    for field in ("instruction", "input", "response"):
+        parser.add_argument(
+            f"--{field}", metavar="F", help=f"column that holds the {field}, when it is not recognised"
+        )
+
+
+def _add_clean(commands: Any) -> None:
+    parser = _command(commands, "clean", "drop exact duplicates", _clean)
+    parser.add_argument("--rule", choices=("platypus", "magicoder"), default="platypus",
+                        help="platypus: equal instruction and input, longest response stays; magicoder: seed, problem or solution seen before")  # fmt: skip
+
+
+def _add_near(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "near-duplicates",
+        "find look-alikes, keep one of each, ask about the gray ones",
+        _near_duplicates,
+    )
+    parser.add_argument("--threshold", type=_share, help="cosine from which a pair counts (default 0.8)")
+    parser.add_argument("--floor", type=_share, help="cosine from which pairs are stored (default 0.7)")
+    parser.add_argument(
+        "--text",
+        choices=("instruction", "response", "all"),
+        help="what is compared (default instruction, with input)",
+    )
+    parser.add_argument("--keep", choices=("longest", "first"), help="who stays (default longest response)")
+    parser.add_argument("--budget", type=int, help="pairs that people are asked about (default 500)")
+    parser.add_argument(
+        "--model",
+        help="sentence-transformers model by name or folder (default all-MiniLM-L6-v2, bundled; for other languages paraphrase-multilingual-MiniLM-L12-v2)",
+    )
+    parser.add_argument(
+        "--preset",
+        choices=("paper", "notebook"),
+        help="Platypus: paper drops >= 0.80 and keeps the longest, notebook drops > 0.70 and keeps the first; neither asks",
+    )
+    parser.add_argument(
+        "--ask",
+        type=_range,
+        metavar="LOW:HIGH",
+        help="cosines that people are asked about (default 0.80:0.88)",
+    )
+    parser.add_argument("--pairs", metavar="FILE", help="write every pair >= the threshold as JSON lines")
+
+
+def _add_decontaminate(commands: Any) -> None:
+    parser = _command(commands, "decontaminate", "find rows that give away benchmark tasks", _decontaminate)
+    parser.add_argument("--benchmark", action="append", required=True, metavar="NAME[=FILE]",
+                        help="humaneval, mbpp, ... from a file or the hub, or pystdlib; once for each benchmark")  # fmt: skip
+    parser.add_argument(
+        "--detectors", default="substring,cosine", metavar="A,B", help="substring, cosine (default both)"
+    )
+    parser.add_argument(
+        "--band",
+        type=_range,
+        metavar="LOW:HIGH",
+        help="joint scores that people are asked about (default 0.8:1)",
+    )
+    parser.add_argument(
+        "--budget", type=int, default=500, help="rows that people are asked about (default 500)"
+    )
+    parser.add_argument(
+        "--model", default="all-MiniLM-L6-v2", help="sentence-transformers model by name or folder"
+    )
+    parser.add_argument("--matches", metavar="FILE", help="write every match as JSON lines")
+
+
+def _add_review(commands: Any) -> None:
+    family: argparse.ArgumentParser = commands.add_parser(
+        "review", help="the questions for people: list, vote, undo, export, import"
+    )
+    actions = family.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Parser)
+    listing = _command(actions, "list", "list the questions, most uncertain first", _review)
+    listing.add_argument("--state", choices=("open", "settled", "disputed"))
+    listing.add_argument("--limit", type=int, help="list at most so many")
+    vote = _command(actions, "vote", "settle a question", _review)
+    vote.add_argument("item", metavar="ITEM", help="ID@VERSION as `review list` prints it")
+    vote.add_argument("verdict", metavar="VERDICT",
+                      help="keep-both, keep-left, keep-right, drop-both; or duplicate, gray-area, different, idiom with :keep or :drop")  # fmt: skip
+    vote.add_argument("--note", default="", metavar="T")
+    undo = _command(actions, "undo", "take your newest vote back", _review)
+    undo.add_argument("item", metavar="ITEM", nargs="?", help="take back the vote on this item instead")
+    for parser in (vote, undo):
+        parser.add_argument(
+            "--as", dest="person", default="me", metavar="NAME", help="who votes (default: me)"
+        )
+    for name, help in (("export", "write every vote to a file"), ("import", "add votes from a file")):
+        _command(actions, name, help, _review).add_argument("file", metavar="FILE")
+
+
+def _add_assemble(commands: Any) -> None:
+    parser = _command(commands, "assemble", "freeze the rows that are left as a version", _assemble)
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--size", type=int, default=25_000, help="at most so many rows (default 25000)")
+    parser.add_argument(
+        "--open",
+        choices=("refuse", "keep", "drop"),
+        default="refuse",
+        help="what happens to open questions (default refuse)",
+    )
+    parser.add_argument(
+        "--validation", type=_share, default=0.02, help="share of rows set aside (default 0.02)"
+    )
+    parser = _command(commands, "export", "write a version as files with a card", _export)
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument(
+        "--format", required=True, choices=("alpaca", "messages", "prompt-completion", "sharegpt")
+    )
+    parser.add_argument("--files", choices=("jsonl", "parquet"), default="jsonl")
+    parser.add_argument("--to", required=True, metavar="DIR")
+
+
+def _add_rest(commands: Any) -> None:
+    parser = _command(
+        commands, "example", "make a set from the code on this machine: no network, no key", _example
+    )
+    parser.add_argument(
+        "--rows", type=int, default=3_000, help="documented functions to begin with (Quick 3000, Full 25000)"
+    )
+    parser = _command(commands, "explain", "tell everything known of a row", _explain)
+    parser.add_argument("id", metavar="ID")
+    _command(commands, "status", "count the rows of every stage", _status)
+    for name, help, run in (
+        ("backup", "write the workspace to one file", _backup),
+        ("restore", "unpack a backup into a new workspace", _restore),
+    ):
+        _command(commands, name, help, run).add_argument("file", metavar="FILE")
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, colon, high = text.partition(":")
+    try:
+        values = float(low), float(high)
+    except ValueError:
+        colon = ""
+    if not colon:
+        raise argparse.ArgumentTypeError(f"{text} is not LOW:HIGH, such as 0.80:0.88")
+    return values

@@ -1,0 +1,289 @@
+"""Export: a frozen version as files that trainers and `datasets.load_dataset` read, with a card."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from curation.assemble import read_rows
+from curation.atomic import atomic_write
+from curation.errors import WrongInput
+from curation.stage import Report
+from curation.workspace import Workspace
+
+PROVENANCE = ("id", "source", "row", "name", "licence", "method", "file_id", "seed_id", "content_hash")
+NON_COMMERCIAL = ("-NC", "NON-COMMERCIAL", "NONCOMMERCIAL")
+BATCH = 1_000  # rows written together to Parquet
+MARK = "winnow-export.json"  # written last: a folder with it is a whole export
+
+
+def _alpaca(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"instruction": row["instruction"], "input": row["input"], "output": row["response"]}
+
+
+def _messages(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": role, "content": text} for role, text in _turns(row)]}
+
+
+def _prompt_completion(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"prompt": _question(row), "completion": row["response"]}
+
+
+def _sharegpt(row: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"user": "human", "assistant": "gpt", "system": "system"}
+    return {"conversations": [{"from": names[role], "value": text} for role, text in _turns(row)]}
+
+
+def _turns(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    system = row["extra"].get("system")
+    turns = [("user", _question(row)), ("assistant", row["response"])]
+    return [("system", system), *turns] if system else turns
+
+
+def _question(row: Mapping[str, Any]) -> str:
+    """Join instruction and input by a blank line, as people write them; only comparison uses a space."""
+    return f"{row['instruction']}\n\n{row['input']}" if row["input"] else str(row["instruction"])
+
+
+FORMATS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "alpaca": _alpaca,
+    "messages": _messages,
+    "prompt-completion": _prompt_completion,
+    "sharegpt": _sharegpt,
+}
+FILES = ("jsonl", "parquet")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export came to."""
+
+    report: Report
+    unchanged: bool
+
+
+def export(workspace: Workspace, name: str, form: str, files: str, folder: Path) -> Exported:
+    """Write a version to a folder: one data file a split, and README.md as its card.
+
+    Raises WrongInput when there is no such version, or the folder holds something else.
+    """
+    manifest, rows_file = read_rows(workspace, name)
+    folder = folder.expanduser().resolve()
+    wanted = {"version": name, "sha256": manifest["report"]["sha256"], "format": form, "files": files}
+    before = _mark(folder)
+    if (
+        before is not None
+        and {key: before.get(key) for key in wanted} == wanted
+        and _is_whole(folder, before)
+    ):
+        return Exported({"files": sorted(before["hashes"]), "rows": before["rows"]}, unchanged=True)
+    if before is None and folder.exists() and any(folder.iterdir()):
+        raise WrongInput(f"{folder} is not empty and holds no Winnow export; give --to another folder")
+    if before is not None:
+        _clear(folder, before)
+    counts = _write_splits(rows_file, form, files, folder)
+    with atomic_write(folder / "README.md") as out:
+        out.write(_card(name, form, files, manifest, counts).encode())
+    names = sorted(file.name for file in folder.iterdir() if file.name != MARK)
+    hashes = {file: sha256((folder / file).read_bytes()).hexdigest() for file in names}
+    rows = sum(counts.values())
+    with atomic_write(folder / MARK) as out:
+        out.write(json.dumps({**wanted, "rows": rows, "hashes": hashes}, indent=2, sort_keys=True).encode())
+    return Exported({"files": names, "rows": rows}, unchanged=False)
+
+
+def _mark(folder: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads((folder / MARK).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise WrongInput(f"{folder / MARK} could not be read ({error}); give --to another folder") from error
+    return value if isinstance(value, dict) and isinstance(value.get("hashes"), dict) else None
+
+
+def _is_whole(folder: Path, mark: Mapping[str, Any]) -> bool:
+    try:
+        return all(sha256((folder / f).read_bytes()).hexdigest() == h for f, h in mark["hashes"].items())
+    except OSError:
+        return False
+
+
+def _clear(folder: Path, mark: Mapping[str, Any]) -> None:
+    """Remove an earlier export's own files, the mark first, so that a kill leaves no false claim."""
+    (folder / MARK).unlink()
+    for name in mark["hashes"]:
+        if Path(name).name == name:  # never a path out of the folder
+            (folder / name).unlink(missing_ok=True)
+
+
+def _write_splits(rows_file: Path, form: str, files: str, folder: Path) -> dict[str, int]:
+    counts = {}
+    for split in ("train", "validation"):
+        rows = (_exported(row, form) for row in _rows(rows_file) if row["split"] == split)
+        write = _write_jsonl if files == "jsonl" else _write_parquet
+        number = write(rows, folder / f"{split}.{files}")
+        if number:
+            counts[split] = number
+        else:
+            (folder / f"{split}.{files}").unlink(missing_ok=True)
+    return counts
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    with file.open(encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def _exported(row: Mapping[str, Any], form: str) -> dict[str, Any]:
+    return {
+        **FORMATS[form](row),
+        **{name: row[name] for name in PROVENANCE},
+        "extra": json.dumps(row["extra"], ensure_ascii=False),
+    }
+
+
+def _write_jsonl(rows: Iterator[dict[str, Any]], file: Path) -> int:
+    number = 0
+    with atomic_write(file) as out:
+        for row in rows:
+            out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            number += 1
+    return number
+
+
+def _write_parquet(rows: Iterator[dict[str, Any]], file: Path) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    batch: list[dict[str, Any]] = []
+    writer: Any = None
+
+    def flush(out: Any) -> None:
+        nonlocal writer
+        # The schema is fixed by hand: a first batch without any file id would else say "null".
+        table = pa.Table.from_pylist(batch, schema=_schema(pa, batch[0]))
+        writer = writer or pq.ParquetWriter(out, table.schema, compression="zstd")
+        writer.write_table(table)
+        batch.clear()
+
+    with atomic_write(file) as out:
+        for row in rows:
+            batch.append(row)
+            number += 1
+            if len(batch) == BATCH:
+                flush(out)
+        if batch:
+            flush(out)
+        if writer is not None:
+            writer.close()
+    return number
+
+
+def _schema(pa: Any, row: Mapping[str, Any]) -> Any:
+    text = pa.string()
+    turn = {"messages": ("role", "content"), "conversations": ("from", "value")}
+    return pa.schema([
+        (name, pa.list_(pa.struct([(key, text) for key in turn[name]])) if name in turn
+         else pa.int64() if name == "row" else text)
+        for name in row
+    ])  # fmt: skip
+
+
+def _card(name: str, form: str, files: str, manifest: Mapping[str, Any], counts: Mapping[str, int]) -> str:
+    """Write the dataset card: what is in it, where it came from, what was taken out and how."""
+    report = manifest["report"]
+    parts = [
+        _front_matter(files, counts, manifest),
+        f"# {name}\n",
+        f"{report['rows']:,} rows of code-instruction data, frozen by Winnow {manifest['winnow']}. "
+        f"Format: {form}. sha256 of the frozen rows: `{report['sha256']}`.\n",
+        _section("Rows", ("split", "rows"), counts.items()),
+        _section("Where the rows come from", ("set", "rows"), manifest["sources"].items()),
+        _section("How they were made", ("method", "rows"), manifest["methods"].items()),
+        _method_notes(manifest),
+        _section("Licences", ("licence", "rows"), manifest["licences"].items()),
+        _licence_note(manifest["licences"]),
+        _section("What was taken out", ("stage", "rows"), report["dropped"].items()),
+        f"{report['samples']:,} samples entered; {report['samples']:,} = {report['rows']:,} kept + "
+        f"{sum(report['dropped'].values()):,} dropped. Every drop is on record with its evidence (`explain ID`).\n",
+        _decontamination(manifest),
+        _columns(form),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _front_matter(files: str, counts: Mapping[str, int], manifest: Mapping[str, Any]) -> str:
+    import yaml
+
+    known = list(manifest["licences"])
+    facts = {
+        "license": known[0].lower() if len(known) == 1 and known[0] != "unknown" else "other",
+        "task_categories": ["text-generation"],
+        "tags": ["code", "instruction-tuning", "winnow"],
+        "configs": [
+            {"config_name": "default",
+             "data_files": [{"split": split, "path": f"{split}.{files}"} for split in counts]}
+        ],
+    }  # fmt: skip
+    return f"---\n{yaml.safe_dump(facts, sort_keys=False)}---\n"
+
+
+def _section(title: str, head: tuple[str, str], rows: Any) -> str:
+    lines = [f"## {title}\n", f"| {head[0]} | {head[1]} |", "|---|--:|"]
+    lines += [f"| {_cell(key)} | {value:,} |" for key, value in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Show a name as text: names come from files, so nothing in them may act as Markdown."""
+    plain = " ".join(str(text).split())[:120].replace("`", "'").replace("|", "/")
+    return f"`{plain}`"
+
+
+def _method_notes(manifest: Mapping[str, Any]) -> str:
+    if "comment-function" not in manifest["methods"]:
+        return ""
+    return (
+        "Comment-function rows pair a function's docstring with the function itself; no model wrote them. "
+        "The Magicoder paper trained on 75K such pairs and found no gain (HumanEval+ 34.1 -> 34.1): "
+        "they are there to try the workbench, not to train a model.\n"
+    )
+
+
+def _licence_note(licences: Mapping[str, int]) -> str:
+    notes = []
+    if any(mark in licence.upper() for licence in licences for mark in NON_COMMERCIAL):
+        notes.append(
+            "**Some rows are under a non-commercial licence**, and so is what is trained or derived from them."
+        )
+    if "unknown" in licences:
+        notes.append("Some rows carry no licence: nobody named one at import.")
+    return " ".join(notes) + "\n" if notes else ""
+
+
+def _decontamination(manifest: Mapping[str, Any]) -> str:
+    stage = manifest["stages"].get("decontaminate")
+    if stage is None:
+        return "## Contamination\n\n**Not checked against any benchmark.** Do not report scores of a model trained on this.\n"
+    lines = [
+        "## Contamination\n",
+        "Checked by "
+        + ", ".join(stage["settings"]["detectors"])
+        + f", band {stage['settings']['low']} to {stage['settings']['high']}.\n",
+    ]
+    lines += ["| benchmark | items | sha256 |", "|---|--:|---|"]
+    lines += [
+        f"| {_cell(name)} | {pin['items']:,} | `{pin['sha256'][:16]}…` |"
+        for name, pin in manifest["benchmarks"].items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _columns(form: str) -> str:
+    texts = list(FORMATS[form]({"instruction": "", "input": "", "response": "", "extra": {}}))
+    return f"## Columns\n\n{', '.join(texts)}; provenance: {', '.join(PROVENANCE)}, extra (JSON).\n"

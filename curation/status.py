@@ -1,0 +1,66 @@
+"""Status: where every row is. In each stage, rows in = kept + dropped + pending."""
+
+from typing import Any
+
+from curation import review
+from curation.assemble import stale_rows
+from curation.store import decisions, runs, samples, versions
+from curation.workspace import Workspace
+
+
+def status(workspace: Workspace) -> dict[str, Any]:
+    """Count rows by stage, questions, versions; say what is stale, running or was cut short."""
+    db = workspace.database
+    files = samples.files(db)
+    return {
+        "samples": samples.count(db),
+        "files": [_file(workspace, file) for file in files],
+        "stages": [_stage(workspace, stage) for stage in runs.ORDER],
+        "review": review.counts(workspace),
+        "versions": [
+            {"name": n, "rows": versions.find(db, n).rows, "sha256": versions.find(db, n).sha256}
+            for n in versions.names(db)
+        ],  # type: ignore[union-attr]
+        "running": [
+            {
+                "stage": run.stage,
+                "what": run.progress_what,
+                "done": run.progress_done,
+                "total": run.progress_total,
+            }
+            for run in runs.running(db)
+        ],
+    }
+
+
+def _file(workspace: Workspace, file: Any) -> dict[str, Any]:
+    with workspace.database.reading() as connection:
+        rejected = decisions.file_rejections(connection, file.hash)
+    imported = samples.count_of_file(workspace.database, file.hash)
+    return {
+        "source": file.source,
+        "name": file.name,
+        "state": file.state,
+        "rows": imported + sum(rejected.values()),
+        "imported": imported,
+        "rejected": rejected,
+        "hash": file.hash,
+    }
+
+
+def _stage(workspace: Workspace, stage: str) -> dict[str, Any]:
+    db = workspace.database
+    run = runs.current(db, stage)
+    if run is None:
+        return {"stage": stage, "ran": False}
+    with db.reading() as connection:
+        counts = decisions.state_counts_of(connection, run.id)
+        reasons = decisions.rejection_counts(connection, run.id)
+    return {
+        "stage": stage,
+        "ran": True,
+        **counts,
+        "reasons": reasons,
+        "stale": stale_rows(workspace, stage),
+        "settings": run.settings,
+    }

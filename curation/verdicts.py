@@ -1,0 +1,89 @@
+"""What people have settled: votes in, settled verdicts out. Remembered by content, so never asked twice."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from curation.store.database import Connection, Row
+
+from curation.store import reviews
+
+PAIR_VERDICTS = ("keep-both", "keep-left", "keep-right", "drop-both")
+CATEGORIES = ("duplicate", "gray-area", "different", "idiom")  # Platypus section 2.3, and ours: idiom
+CONTAMINATION_VERDICTS = tuple(f"{c}:{action}" for c in CATEGORIES for action in ("keep", "drop"))
+
+
+@dataclass
+class Standing:
+    """Where an item stands: the newest vote of each person that was not taken back."""
+
+    latest: dict[str, Row[Any]] = field(default_factory=dict)  # person -> vote
+
+    @property
+    def verdicts(self) -> set[str]:
+        return {vote.verdict for vote in self.latest.values()}
+
+    @property
+    def settled(self) -> str | None:
+        """Give the verdict when everyone who voted agrees."""
+        return next(iter(self.verdicts)) if len(self.verdicts) == 1 else None
+
+    @property
+    def disputed(self) -> bool:
+        return len(self.verdicts) > 1
+
+
+def standings(votes: Iterable[Row[Any]]) -> dict[str, Standing]:
+    """Replay votes in the order they were cast."""
+    found: dict[str, Standing] = {}
+    for vote in votes:
+        standing = found.setdefault(vote.item_id, Standing())
+        if vote.verdict == "undo":
+            standing.latest = {p: v for p, v in standing.latest.items() if v.id != vote.undoes}
+        else:
+            standing.latest[vote.person] = vote
+    return found
+
+
+def settled_pairs(connection: Connection) -> dict[frozenset[str], tuple[str, str | None]]:
+    """Give the settled near-duplicate verdicts: contents of a pair -> (verdict, content of the winner)."""
+    found: dict[frozenset[str], tuple[str, str | None]] = {}
+    for standing in standings(reviews.votes(connection)).values():
+        verdict = standing.settled
+        vote = next(iter(standing.latest.values()), None)
+        if verdict is None or vote is None or vote.kind != "near-duplicates":
+            continue
+        subject = vote.subject
+        winner = {"keep-left": subject["left"], "keep-right": subject["right"]}.get(verdict)
+        found[frozenset((subject["left"], subject["right"]))] = (verdict, winner)
+    return found
+
+
+@dataclass(frozen=True)
+class ContaminationMemory:
+    """Settled contamination verdicts."""
+
+    keep: frozenset[tuple[str, str]]  # (content of the sample, content of the benchmark item)
+    drop: dict[str, tuple[str, str]]  # content of the sample -> (verdict, item id)
+    idioms: frozenset[tuple[str, str]]  # (content of the benchmark item, side): common phrases, no evidence
+
+
+def settled_contamination(connection: Connection) -> ContaminationMemory:
+    """Give the settled contamination verdicts by content."""
+    keep: set[tuple[str, str]] = set()
+    drop: dict[str, tuple[str, str]] = {}
+    idioms: set[tuple[str, str]] = set()
+    for item_id, standing in standings(reviews.votes(connection)).items():
+        verdict = standing.settled
+        vote = next(iter(standing.latest.values()), None)
+        if verdict is None or vote is None or vote.kind != "decontaminate":
+            continue
+        category, action = verdict.split(":")
+        subject = vote.subject
+        if action == "keep":
+            keep.update((subject["sample"], one["item"]) for one in subject["matches"])
+        else:
+            drop[subject["sample"]] = (verdict, item_id)
+        if category == "idiom":
+            idioms.update((one["item"], one["side"]) for one in subject["matches"][:1])
+    return ContaminationMemory(frozenset(keep), drop, frozenset(idioms))
