@@ -8,14 +8,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from curation import __version__, decontaminate, near_duplicates
+from curation import __version__, decontaminate, near_duplicates, review
 from curation.atomic import atomic_write
 from curation.errors import WrongInput
 from curation.records import digest
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
-from curation.store import benchmarks, decisions, reviews, runs, samples, versions
+from curation.store import benchmarks, decisions, runs, samples, versions
 from curation.store.database import Connection, Row
-from curation.verdicts import standings
 from curation.workspace import Workspace
 
 STAGE = "assemble"
@@ -69,7 +68,8 @@ def assemble(workspace: Workspace, name: str, settings: Settings, show: Progress
         frozen = runs.read(db, known.run_id)
         if frozen.input_hash != signature or frozen.settings != dict(request.settings):
             raise WrongInput(
-                f"The version {name!r} is frozen and was made from other rows or settings; choose another name"
+                f"The version {name!r} is frozen and was made from other rows or settings; "
+                "choose another name"
             )
         return StageResult(dict(frozen.report), frozen.id, unchanged=True)
     _refuse_stale(workspace)
@@ -107,16 +107,15 @@ def _refuse_stale(workspace: Workspace) -> None:
         changed = stale_rows(workspace, stage)
         if changed:
             raise WrongInput(
-                f"{stage} is stale: {changed:,} rows changed since it ran; run `python -m curation {stage}` again"
+                f"{stage} is stale: {changed:,} rows changed since it ran; "
+                f"run `python -m curation {stage}` again"
             )
 
 
 def open_cases(workspace: Workspace) -> int:
     """Count the questions that are open or disputed."""
     with workspace.database.reading() as connection:
-        asked = reviews.asked_items(connection)
-        standing = standings(reviews.votes(connection))
-    return sum(item.id not in standing or standing[item.id].settled is None for item in asked)
+        return sum(question.state != "settled" for question in review.questions(connection))
 
 
 def _refuse_open(workspace: Workspace, settings: Settings) -> None:
@@ -139,7 +138,7 @@ def _run(stage: Stage, name: str, settings: Settings) -> Report:
         raise WrongInput("No row is left to freeze; `status` shows where they were dropped")
     folder = workspace.datasets / name
     file_hash = _write_rows(stage, folder, chosen, _validation(stage, chosen, settings.validation))
-    dropped = {one: 0 for one in STAGES} | Counter(
+    dropped = dict.fromkeys(STAGES, 0) | Counter(
         fate.stage for fate in fates.values() if fate.stage is not None
     )
     report: Report = {
@@ -351,6 +350,7 @@ def read_rows(workspace: Workspace, name: str) -> tuple[dict[str, Any], Path]:
             state.update(block)
     if state.hexdigest() != version.sha256:
         raise WrongInput(
-            f"{file} was changed after it was frozen; restore it from a backup, or assemble under another name"
+            f"{file} was changed after it was frozen; restore it from a backup, "
+            "or assemble under another name"
         )
     return dict(version.manifest), file

@@ -81,7 +81,10 @@ def keep_first(rows: Iterable[Row]) -> Cleaned:
 def clean(
     workspace: Workspace, rule: str = "platypus", show: Progress = silent, again: bool = False
 ) -> StageResult:
-    """Drop exact duplicates among all samples. Raises WrongInput when there are none or the rule is unknown."""
+    """Drop exact duplicates among all samples.
+
+    Raises WrongInput when there are no samples or the rule is unknown.
+    """
     if rule not in RULES:
         raise WrongInput(f"There is no rule {rule!r}; choose one of {', '.join(RULES)}")
     rows = runs.input_rows(workspace.database, STAGE)

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -145,7 +145,7 @@ def _near_duplicate_settings(args: argparse.Namespace, step: Any) -> Any:
             raise WrongInput(
                 f"--preset {args.preset} fixes --threshold, --keep, --budget and --ask; leave them out"
             )
-        return step.replace(step.PRESETS[args.preset], **given)
+        return replace(step.PRESETS[args.preset], **given)
     if args.ask is not None:
         given["ask_low"], given["ask_high"] = args.ask
     if "threshold" in given and "floor" not in given:
@@ -159,7 +159,8 @@ def _cut_short(report: dict[str, Any]) -> list[str]:
     if not report.get("cut_short"):
         return []
     return [
-        f"{report['cut_short']:,} of {report['samples']:,} rows were compared on their first 256 word pieces only"
+        f"{report['cut_short']:,} of {report['samples']:,} rows were compared "
+        "on their first 256 word pieces only"
     ]
 
 
@@ -308,7 +309,8 @@ def _add_import(commands: Any) -> None:
 def _add_clean(commands: Any) -> None:
     parser = _command(commands, "clean", "drop exact duplicates", _clean)
     parser.add_argument("--rule", choices=("platypus", "magicoder"), default="platypus",
-                        help="platypus: equal instruction and input, longest response stays; magicoder: seed, problem or solution seen before")  # fmt: skip
+                        help="platypus: equal instruction and input, longest response stays; "
+                        "magicoder: seed, problem or solution seen before")  # fmt: skip
 
 
 def _add_near(commands: Any) -> None:
@@ -329,12 +331,14 @@ def _add_near(commands: Any) -> None:
     parser.add_argument("--budget", type=int, help="pairs that people are asked about (default 500)")
     parser.add_argument(
         "--model",
-        help="sentence-transformers model by name or folder (default all-MiniLM-L6-v2, bundled; for other languages paraphrase-multilingual-MiniLM-L12-v2)",
+        help="sentence-transformers model by name or folder (default all-MiniLM-L6-v2, bundled; "
+        "for other languages paraphrase-multilingual-MiniLM-L12-v2)",
     )
     parser.add_argument(
         "--preset",
         choices=("paper", "notebook"),
-        help="Platypus: paper drops >= 0.80 and keeps the longest, notebook drops > 0.70 and keeps the first; neither asks",
+        help="Platypus: paper drops >= 0.80 and keeps the longest, "
+        "notebook drops > 0.70 and keeps the first; neither asks",
     )
     parser.add_argument(
         "--ask",
@@ -348,7 +352,8 @@ def _add_near(commands: Any) -> None:
 def _add_decontaminate(commands: Any) -> None:
     parser = _command(commands, "decontaminate", "find rows that give away benchmark tasks", _decontaminate)
     parser.add_argument("--benchmark", action="append", required=True, metavar="NAME[=FILE]",
-                        help="humaneval, mbpp, ... from a file or the hub, or pystdlib; once for each benchmark")  # fmt: skip
+                        help="humaneval, mbpp, ... from a file or the hub, or pystdlib; "
+                        "once for each benchmark")  # fmt: skip
     parser.add_argument(
         "--detectors", default="substring,cosine", metavar="A,B", help="substring, cosine (default both)"
     )
@@ -378,7 +383,8 @@ def _add_review(commands: Any) -> None:
     vote = _command(actions, "vote", "settle a question", _review)
     vote.add_argument("item", metavar="ITEM", help="ID@VERSION as `review list` prints it")
     vote.add_argument("verdict", metavar="VERDICT",
-                      help="keep-both, keep-left, keep-right, drop-both; or duplicate, gray-area, different, idiom with :keep or :drop")  # fmt: skip
+                      help="keep-both, keep-left, keep-right, drop-both; "
+                      "or duplicate, gray-area, different, idiom with :keep or :drop")  # fmt: skip
     vote.add_argument("--note", default="", metavar="T")
     undo = _command(actions, "undo", "take your newest vote back", _review)
     undo.add_argument("item", metavar="ITEM", nargs="?", help="take back the vote on this item instead")

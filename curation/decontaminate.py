@@ -5,6 +5,7 @@ question with problem, response with solution, the greater counts; unlike the no
 counts, not only the best match of a task). `joint` is 1 for a long substring hit, else the cosine.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from curation.store.database import Connection, Row
 
 from curation.atomic import atomic_write
 from curation.benchmarks import load_benchmark, parse_benchmark
@@ -25,7 +25,7 @@ from curation.stage import Progress, Report, Stage, StageResult, run_stage, sile
 from curation.store import benchmarks as pinned
 from curation.store import decisions as store
 from curation.store import reviews, runs, samples
-from curation.store.database import Database
+from curation.store.database import Connection, Database, Row
 from curation.substring import BenchmarkString, SubstringFinder
 from curation.verdicts import ContaminationMemory, settled_contamination
 from curation.workspace import Workspace
@@ -114,8 +114,8 @@ def pin_benchmark(db: Database, spec: str) -> str:
     if known is None or known.sha256 != loaded.sha256:
         raise WrongInput(
             f"{file or name} is not the {name} this workspace has used so far (sha256 {loaded.sha256[:12]}…, "
-            f"pinned {known.sha256[:12] if known else '?'}…); restore that file, or give the new one another name: "
-            f"--benchmark {name}-2={file or 'FILE'}"
+            f"pinned {known.sha256[:12] if known else '?'}…); restore that file, "
+            f"or give the new one another name: --benchmark {name}-2={file or 'FILE'}"
         )
     return name
 
@@ -218,9 +218,10 @@ def _without_asking(
     if facts.content in memory.drop:
         return Judged("dropped", "drop", found, "verdict")
     counting = [
-        m for m in found
-        if (facts.content, item_content[m.item]) not in memory.keep and not _is_idiom(m, item_content, memory)
-    ]  # fmt: skip
+        _without_idioms(m, item_content[m.item], memory)
+        for m in found
+        if (facts.content, item_content[m.item]) not in memory.keep
+    ]
     if seq in rescued:
         return Judged("pending", "keep", found)
     if any(m.is_long_hit for m in counting):
@@ -228,16 +229,17 @@ def _without_asking(
     top = max((m.joint for m in counting), default=0.0)
     if settings.high < 1.0 and top >= settings.high:
         return Judged("dropped", "drop", found, "cosine")
-    if any(m.hits for m in counting) or (top >= settings.low and counting):
+    seen_by_cosine = any(m.cosine is not None and m.joint >= settings.low for m in counting)
+    if any(m.hits for m in counting) or seen_by_cosine:
         return None
     return Judged("kept", "keep", found)
 
 
-def _is_idiom(match: Match, item_content: Mapping[int, str], memory: ContaminationMemory) -> bool:
-    content = item_content[match.item]
-    if match.hits:
-        return all((content, hit["side"]) in memory.idioms for hit in match.hits)
-    return (content, match.cosine_side) in memory.idioms
+def _without_idioms(match: Match, content: str, memory: ContaminationMemory) -> Match:
+    """Leave out what people called a common idiom: it is evidence of nothing."""
+    hits = tuple(hit for hit in match.hits if (content, hit["side"]) not in memory.idioms)
+    cosine = None if (content, match.cosine_side) in memory.idioms else match.cosine
+    return dataclasses.replace(match, hits=hits, cosine=cosine)
 
 
 def _uncertainty(settings: Settings, found: Sequence[Match], id: str) -> tuple[bool, float, str]:
@@ -269,7 +271,8 @@ class Meeting:
     """The vectors of rows and items, and their cosines."""
 
     def __init__(
-        self, stage: Stage, settings: Settings, embedder: SentenceEmbedder, items: Sequence[Row[Any]], seqs: Sequence[int]
+        self, stage: Stage, settings: Settings, embedder: SentenceEmbedder,
+        items: Sequence[Row[Any]], seqs: Sequence[int],
     ) -> None:  # fmt: skip
         self._stage, self._settings = stage, settings
         self._seqs = np.array(seqs)
@@ -586,6 +589,10 @@ def redecide(connection: Connection) -> None:
     known = {item.left_seq for item in asked}
     new = [seq for seq in now_asked if seq not in known]
     reviews.ask_also(connection, STAGE, _questions(run.id, judged, new, facts, items))
+    voted = {vote.item_id for vote in reviews.votes(connection)}
+    still = {seq for seq, one in judged.items() if one.decision == "ask"}
+    moot = [one.id for one in asked if one.left_seq not in still and one.id not in voted]
+    reviews.stop_asking(connection, moot)  # an idiom settled them on the way
 
 
 def settings_of(run: Any) -> Settings:
@@ -620,7 +627,8 @@ def write_matches(workspace: Workspace, run_id: int, file: Path) -> int:
     with atomic_write(file) as out:
         for match in store.all_matches(db, run_id):
             line = {
-                "sample": match.sample_id, "source": match.source if match.row is not None else None, "row": match.row,
+                "sample": match.sample_id,
+                "source": match.source if match.row is not None else None, "row": match.row,
                 "benchmark": match.benchmark, "item": match.item, "detector": match.detector,
                 "score": match.score, "decision": match.decision, "side": match.side,
             }  # fmt: skip

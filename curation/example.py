@@ -26,12 +26,15 @@ CODE = "1"
 QUICK, FULL = 3_000, 25_000
 BATCH = 500
 HONEST = (
-    "These rows pair docstrings of installed packages with their functions; no model wrote them. The Magicoder paper "
-    "found no gain from training on such pairs (HumanEval+ 34.1 -> 34.1): they are for trying Winnow, not for training."
+    "These rows pair docstrings of installed packages with their functions; no model wrote them. "
+    "The Magicoder paper found no gain from training on such pairs (HumanEval+ 34.1 -> 34.1): "
+    "they are for trying Winnow, not for training."
 )
 
 
-def example(workspace: Workspace, rows: int = QUICK, show: Progress = silent) -> StageResult:
+def example(
+    workspace: Workspace, rows: int = QUICK, show: Progress = silent, benchmark: str = PYSTDLIB
+) -> StageResult:
     """Make the version `example` from `rows` documented functions. The same call again changes nothing.
 
     Raises WrongInput when the workspace holds other samples or an example of another size.
@@ -48,7 +51,7 @@ def example(workspace: Workspace, rows: int = QUICK, show: Progress = silent) ->
     made = run_stage(workspace, request, lambda stage: _harvest(stage, rows), show)
     clean.clean(workspace, show=show)
     near_duplicates.near_duplicates(workspace, near_duplicates.Settings(), show)
-    decontaminate.decontaminate(workspace, decontaminate.Settings((PYSTDLIB,)), show)
+    decontaminate.decontaminate(workspace, decontaminate.Settings((benchmark,)), show)
     result = assemble.assemble(workspace, NAME, assemble.Settings(open_cases="drop"), show)
     report = {
         **result.report,
@@ -118,7 +121,7 @@ def _pairs(
 
 
 def _sample(seed: SeedSnippet, function: DocumentedFunction, file: PackageFile) -> Sample:
-    """Make the pair: the docstring asks, the function answers. No template, which would make all rows alike."""
+    """Make the pair: the docstring asks, the function answers. A template would make all rows alike."""
     return Sample(
         id=digest(seed.document_hash, f"{seed.first_line}-{seed.last_line}", METHOD),
         instruction=function.docstring,

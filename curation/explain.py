@@ -1,4 +1,4 @@
-"""Explain: everything known of one row, as a tree: where it came from and what every stage decided, and why."""
+"""Explain: all that is known of one row, as a tree: its origin, what every stage decided, and why."""
 
 from typing import Any
 
@@ -18,7 +18,8 @@ def explain(workspace: Workspace, id: str) -> dict[str, Any]:
     row = samples.find(db, id)
     if row is None:
         raise WrongInput(
-            f"No sample, or more than one, has an id that begins with {id!r}; ids stand in exports and `review list`"
+            f"No sample, or more than one, has an id that begins with {id!r}; "
+            "ids stand in exports and `review list`"
         )
     return {
         "id": row.id,

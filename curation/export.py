@@ -210,7 +210,8 @@ def _card(name: str, form: str, files: str, manifest: Mapping[str, Any], counts:
         _licence_note(manifest["licences"]),
         _section("What was taken out", ("stage", "rows"), report["dropped"].items()),
         f"{report['samples']:,} samples entered; {report['samples']:,} = {report['rows']:,} kept + "
-        f"{sum(report['dropped'].values()):,} dropped. Every drop is on record with its evidence (`explain ID`).\n",
+        f"{sum(report['dropped'].values()):,} dropped. "
+        "Every drop is on record with its evidence (`explain ID`).\n",
         _decontamination(manifest),
         _columns(form),
     ]
@@ -259,7 +260,8 @@ def _licence_note(licences: Mapping[str, int]) -> str:
     notes = []
     if any(mark in licence.upper() for licence in licences for mark in NON_COMMERCIAL):
         notes.append(
-            "**Some rows are under a non-commercial licence**, and so is what is trained or derived from them."
+            "**Some rows are under a non-commercial licence**, "
+            "and so is what is trained or derived from them."
         )
     if "unknown" in licences:
         notes.append("Some rows carry no licence: nobody named one at import.")
@@ -269,7 +271,10 @@ def _licence_note(licences: Mapping[str, int]) -> str:
 def _decontamination(manifest: Mapping[str, Any]) -> str:
     stage = manifest["stages"].get("decontaminate")
     if stage is None:
-        return "## Contamination\n\n**Not checked against any benchmark.** Do not report scores of a model trained on this.\n"
+        return (
+            "## Contamination\n\n**Not checked against any benchmark.** "
+            "Do not report scores of a model trained on this.\n"
+        )
     lines = [
         "## Contamination\n",
         "Checked by "

@@ -260,7 +260,7 @@ def _parts(
         for name, value in columns.items()
         if name not in used and name != id_field and _is_worth_keeping(value, texts)
     }
-    if system and len(system) <= EXTRA_LIMIT:
+    if system:  # whatever its length: it is part of what the student is told
         extra["system"] = system
     file_id = None if id_field is None else str(columns[id_field])
     return Parts(*texts, file_id, extra)

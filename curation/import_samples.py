@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curation.store.database import Connection
-
 from curation.errors import WrongInput
 from curation.formats import FieldMap, parts_of
 from curation.hub import read_hub_rows
@@ -14,7 +12,7 @@ from curation.reading import FileRow, read_rows, sha256_of
 from curation.records import BadRow, Sample, digest
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
 from curation.store import decisions, runs, samples
-from curation.store.database import Database
+from curation.store.database import Connection, Database
 from curation.workspace import Workspace
 
 CODE = "1"
@@ -56,7 +54,7 @@ def import_samples(
         "licence": settings.licence or "unknown",
         **asdict(settings.fields),
     }
-    if known is not None and known.state == "complete":
+    if known is not None and known.state == "complete" and samples.count_of_file(db, source.hash):
         return StageResult(_report(db, source, new=0), 0, unchanged=True, warnings=_differences(known, asked))
     request = runs.Request(f"import:{source.hash[:16]}", asked, source.hash, CODE)
     result = run_stage(workspace, request, lambda stage: _run(stage, source, asked, settings.fields), show)
@@ -68,7 +66,8 @@ def import_samples(
         first = decisions.first_file_rejection(db, source.hash)
         why = f": {first.evidence['message']} (line {first.line})" if first is not None else ""
         raise WrongInput(
-            f"{source.source} holds no usable row{why}; name its columns with --instruction, --input, --response"
+            f"{source.source} holds no usable row{why}; "
+            "name its columns with --instruction, --input, --response"
         )
     return result
 
@@ -149,7 +148,8 @@ def _samples(source: Source, asked: dict[str, Any], fields: FieldMap) -> Iterato
                     licence=asked["licence"],
                     method="imported",
                     file_id=part.file_id,
-                    extra={**part.extra, "file_hash": source.hash},
+                    file_hash=source.hash,
+                    extra=part.extra,
                 )
             position += 1
 
@@ -158,8 +158,8 @@ def _keep(stage: Stage, source: Source, batch: Batch) -> int:
     with stage.db.transaction() as connection:
         new = samples.add(connection, batch.samples)
         rejections = [
-            {"seq": None, "file_hash": source.hash, "row": bad.position, "line": bad.line, "reason": bad.reason,
-             "evidence": {"message": bad.message, "excerpt": bad.excerpt}}
+            {"seq": None, "file_hash": source.hash, "row": bad.position, "line": bad.line,
+             "reason": bad.reason, "evidence": {"message": bad.message, "excerpt": bad.excerpt}}
             for bad in batch.bad
         ]  # fmt: skip
         decisions.keep_all(connection, stage.run_id, [], rejections)
@@ -171,12 +171,14 @@ def _warnings(connection: Connection, db: Database, source: Source) -> list[str]
     repeated, example = samples.repeated_file_ids(db, source.hash)
     if repeated:
         warnings.append(
-            f"{source.source}: {repeated} ids stand on more than one row, such as {example!r}; all rows are kept"
+            f"{source.source}: {repeated} ids stand on more than one row, such as {example!r}; "
+            "all rows are kept"
         )
     others = [f for f in samples.files(db) if f.source == source.source and f.hash != source.hash]
     if others:
         warnings.append(
-            f"Another file called {source.source} with other content was imported before; the rows of both are in the workspace"
+            f"Another file called {source.source} with other content was imported before; "
+            "the rows of both are in the workspace"
         )
     return warnings
 

@@ -103,10 +103,8 @@ def decide(
 
     decisions = Decisions(np.zeros(graph.size, np.int8), np.full(graph.size, -1, np.int64))
     for row in out:
-        decisions.fate[row] = Fate.BY_VERDICT
-        decisions.edge[row] = next(
-            p for p, r in rulings.items() if r == Ruling.DROP_BOTH and row in _ends(graph, p)
-        )
+        both = [p for p, r in rulings.items() if r == Ruling.DROP_BOTH and row in _ends(graph, p)]
+        _settle(decisions, row, Fate.BY_VERDICT, _closest(graph, both))
     chosen_by_people = _chosen_by_people(graph, rulings)
     gray: list[tuple[int, list[int]]] = []
     for row, edges in conflicts.items():
@@ -166,9 +164,11 @@ def _respecting(order: Sequence[int], better: Sequence[tuple[int, int]]) -> list
         return list(order)
     rank = {row: number for number, row in enumerate(order)}
     losers_of: dict[int, list[int]] = {}
+    winners_of: dict[int, list[int]] = {}
     waits = dict.fromkeys(rank, 0)
     for winner, loser in set(better):
         losers_of.setdefault(winner, []).append(loser)
+        winners_of.setdefault(loser, []).append(winner)
         waits[loser] += 1
     ready = [rank[row] for row in order if not waits[row]]
     heapq.heapify(ready)
@@ -176,7 +176,10 @@ def _respecting(order: Sequence[int], better: Sequence[tuple[int, int]]) -> list
     walk: list[int] = []
     done: set[int] = set()
     while len(walk) < len(order):
-        place = heapq.heappop(ready) if ready else next(b for b in blocked if order[b] not in done)
+        if not ready:
+            waiting = next(order[place] for place in blocked if order[place] not in done)
+            heapq.heappush(ready, min(rank[row] for row in _circle_above(waiting, winners_of, done)))
+        place = heapq.heappop(ready)
         row = order[place]
         if row in done:
             continue
@@ -187,6 +190,28 @@ def _respecting(order: Sequence[int], better: Sequence[tuple[int, int]]) -> list
             if not waits[loser] and loser not in done:
                 heapq.heappush(ready, rank[loser])
     return walk
+
+
+def _circle_above(row: int, winners_of: Mapping[int, Sequence[int]], done: Collection[int]) -> set[int]:
+    """Give the rows of a circle of verdicts that keeps this row waiting and itself waits for nobody else."""
+    circle = _above(row, winners_of, done)
+    while True:
+        higher = next((r for r in sorted(circle) if row not in _above(r, winners_of, done)), None)
+        if higher is None:
+            return circle
+        row, circle = higher, _above(higher, winners_of, done)
+
+
+def _above(row: int, winners_of: Mapping[int, Sequence[int]], done: Collection[int]) -> set[int]:
+    """Give the rows not walked yet that beat this one, directly or through others."""
+    found: set[int] = set()
+    new = [row]
+    while new:
+        for winner in winners_of.get(new.pop(), ()):
+            if winner not in found and winner not in done:
+                found.add(winner)
+                new.append(winner)
+    return found
 
 
 def _walk(
@@ -222,14 +247,15 @@ def _settle(decisions: Decisions, row: int, fate: Fate, edge: int) -> None:
 
 def _closest(graph: Graph, edges: Sequence[int]) -> int:
     """Give the pair with the greatest cosine; ties go to the smaller ids."""
-    return min(edges, key=lambda e: (-graph.cosine[e], graph.left[e], graph.right[e]))
+    return min(edges, key=lambda e: (-graph.cosine[e], sorted(_ends(graph, e))))
 
 
 def _uncertainty(graph: Graph, policy: Policy, edge: int) -> tuple[bool, float, int, int]:
     """Order pairs by how much a person's look is worth: nearest the middle of the band first, then
     those whose instructions agree and responses do not (design.md, the table of defaults)."""
     far = abs(float(graph.cosine[edge]) - policy.middle)
-    return (graph.zone[edge] == Zone.RESPONSE, far, int(graph.left[edge]), int(graph.right[edge]))
+    smaller, greater = sorted(_ends(graph, edge))
+    return bool(graph.zone[edge] == Zone.RESPONSE), far, smaller, greater
 
 
 def _spend(graph: Graph, policy: Policy, decisions: Decisions, gray: Sequence[tuple[int, list[int]]]) -> None:

@@ -1,4 +1,4 @@
-"""Near-duplicates: every pair of like questions, one keeper for each group of look-alikes, the gray ones asked.
+"""Near-duplicates: every pair of like questions, one keeper for each group of them, the gray ones asked.
 
 Source: Platypus section 2.2 (0.8 cosine of all-MiniLM-L6-v2 over instruction and input; the longer
 answer stays) and its notebook (0.7, first seen). The band from 0.80 to 0.88, the check of the responses
@@ -8,14 +8,13 @@ and the review budget are Winnow's own (design.md, the table of defaults).
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace as replace
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from curation.store.database import Connection
 
 from curation.atomic import atomic_write
 from curation.embedding import BUNDLED, SentenceEmbedder, TextRef, VectorCache, embed_missing, key_of
@@ -26,7 +25,7 @@ from curation.records import digest, question_of
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
 from curation.store import decisions as store
 from curation.store import reviews, runs, samples
-from curation.store.database import Database
+from curation.store.database import Connection, Database
 from curation.verdicts import settled_pairs
 from curation.workspace import Workspace
 
@@ -36,6 +35,12 @@ SURE = 0.88  # at or above: dropped without asking
 RESPONSES_AGREE = 0.8  # cosine of the responses from which they count as saying the same
 EDGE = np.dtype([("left", "<i8"), ("right", "<i8"), ("cosine", "<f8"), ("response", "<f8"), ("zone", "<i1")])
 Edges = npt.NDArray[np.void]
+NAMES = {
+    Ruling.KEEP_BOTH: "keep-both",
+    Ruling.LEFT: "keep-left",
+    Ruling.RIGHT: "keep-right",
+    Ruling.DROP_BOTH: "drop-both",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ class Settings:
         """Raises WrongInput when the numbers do not fit together."""
         if not 0.0 <= self.floor <= self.threshold <= 1.0:
             raise WrongInput(
-                f"--floor {self.floor} and --threshold {self.threshold} must satisfy 0 <= floor <= threshold <= 1"
+                f"--floor {self.floor} and --threshold {self.threshold} must satisfy "
+                "0 <= floor <= threshold <= 1"
             )
         if not self.floor <= self.low <= 1.0 or self.low > max(self.ask_high, self.threshold):
             raise WrongInput(f"--ask {self.low}:{self.ask_high} must satisfy floor <= LOW <= HIGH")
@@ -287,7 +293,8 @@ def save_edges(workspace: Workspace, run_id: int, edges: Edges) -> None:
 
 def load_edges(workspace: Workspace, run_id: int) -> Edges:
     """Give the pairs of a run at or above its threshold, left before right in import order."""
-    return np.load(edges_file(workspace, run_id), allow_pickle=False)
+    edges: Edges = np.load(edges_file(workspace, run_id), allow_pickle=False)
+    return edges
 
 
 def _write(
@@ -430,7 +437,7 @@ class Case:
         for edge in asked:
             pairs[edge] = self._pair(edge, "ask")
         for edge, ruling in self.rulings.items():
-            pairs[edge] = self._pair(edge, ruling.name.lower().replace("_", "-"))
+            pairs[edge] = self._pair(edge, NAMES[ruling])
         items = [self._item(edge, priority) for priority, edge in enumerate(decisions.asked)]
         return Written(outcomes, rejections, list(pairs.values()), _distinct(items))
 
@@ -465,7 +472,7 @@ class Case:
         }
         ruling = self.rulings.get(edge)
         if ruling is not None:
-            evidence["verdict"] = ruling.name.lower().replace("_", "-")
+            evidence["verdict"] = NAMES[ruling]
             evidence["item"] = self._item_id(edge)
             if ruling == Ruling.DROP_BOTH:
                 evidence["keeper"], evidence["other"] = None, self.rows.ids[other]
@@ -481,7 +488,8 @@ class Case:
         left, right = self._ends(edge)
         why = {
             Zone.BAND: f"cosine {one['cosine']:.3f} lies in the gray band",
-            Zone.RESPONSE: f"instructions agree ({one['cosine']:.3f}), responses do not ({one['response']:.3f})",
+            Zone.RESPONSE: f"instructions agree ({one['cosine']:.3f}), "
+            f"responses do not ({one['response']:.3f})",
             Zone.DROP: "a person kept one of them, and they are alike beyond doubt",
         }[Zone(int(one["zone"]))]
         evidence = {"cosine": float(one["cosine"]), "response_cosine": _number(one["response"]), "why": why}

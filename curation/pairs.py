@@ -43,10 +43,10 @@ def pairs_of_block(vectors: Vectors, start: int, floor: float) -> Pairs:
     lefts, rights = [], []
     for column in range(start, len(vectors), COLUMNS):
         product = rows @ vectors[column : column + COLUMNS].T
-        left, right = np.nonzero(product >= floor - MARGIN)
-        later = right + column > left + start  # the upper triangle only
-        lefts.append((left[later] + start).astype(np.int32))
-        rights.append((right[later] + column).astype(np.int32))
+        row, other = np.nonzero(product >= floor - MARGIN)
+        later = other + column > row + start  # the upper triangle only
+        lefts.append((row[later] + start).astype(np.int32))
+        rights.append((other[later] + column).astype(np.int32))
     left, right = np.concatenate(lefts), np.concatenate(rights)
     cosine = exact_cosines(vectors, left, right)
     keep = cosine >= floor
@@ -74,11 +74,12 @@ def search_pairs(vectors: Vectors, floor: float, folder: Path, progress: Progres
         _join(folder, len(starts))
         progress("comparing rows", len(vectors), len(vectors))
     try:
-        return np.load(whole, mmap_mode="r", allow_pickle=False)
+        pairs: Pairs = np.load(whole, mmap_mode="r", allow_pickle=False)
     except ValueError:
         if not _length(whole):  # a file without pairs cannot be mapped
             return np.empty(0, dtype=PAIR)
         raise
+    return pairs
 
 
 def _part(folder: Path, number: int) -> Path:

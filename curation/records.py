@@ -40,6 +40,7 @@ class Sample:
     name: str  # label of the set, for facets
     licence: str  # SPDX expression, or "unknown"
     method: str  # "imported", "comment-function", ...
+    file_hash: str | None = None  # sha256 of that file
     file_id: str | None = None  # the id the file itself gave the row
     seed_id: str | None = None  # the SeedSnippet it was made from
     extra: Mapping[str, Any] = field(default_factory=dict)  # other provenance columns, JSON values

@@ -10,7 +10,7 @@ from typing import Any
 from curation import decontaminate, near_duplicates
 from curation.atomic import atomic_write
 from curation.errors import WrongInput
-from curation.store import reviews, samples
+from curation.store import decisions, reviews, runs, samples
 from curation.store.database import Connection, Row
 from curation.verdicts import CONTAMINATION_VERDICTS, PAIR_VERDICTS, Standing, standings
 from curation.workspace import Workspace
@@ -28,60 +28,78 @@ class Voted:
     message: str
 
 
+@dataclass(frozen=True)
+class Question:
+    """What is asked, and where it stands."""
+
+    item: Row[Any]
+    standing: Standing
+
+    @property
+    def state(self) -> str:
+        if not self.standing.latest:
+            return "open"
+        return "disputed" if self.standing.disputed else "settled"
+
+
+def questions(connection: Connection) -> list[Question]:
+    """Give the questions that matter now, near-duplicates first, most uncertain first.
+
+    Near-duplicates come first because settling them takes rows out of the contamination queue: what
+    was asked about a row that an earlier stage has dropped since is no longer a question.
+    """
+    standing = standings(reviews.votes(connection))
+    dropped = _dropped_before_contamination(connection)
+    asked = [
+        item
+        for item in reviews.asked_items(connection)
+        if item.kind == near_duplicates.STAGE or item.left_seq not in dropped
+    ]
+    asked.sort(key=lambda item: (item.kind != near_duplicates.STAGE, item.priority, item.id))
+    return [Question(item, standing.get(item.id, Standing())) for item in asked]
+
+
+def _dropped_before_contamination(connection: Connection) -> set[int]:
+    run = runs.current_in(connection, near_duplicates.STAGE)
+    if run is None:
+        return set()
+    return {one.seq for one in decisions.outcomes_in(connection, run.id) if one.state == "dropped"}
+
+
 def counts(workspace: Workspace) -> dict[str, Any]:
     """Count the questions: open, settled, disputed, and the share of items with several voters who agree."""
     with workspace.database.reading() as connection:
-        asked = reviews.asked_items(connection)
-        standing = standings(reviews.votes(connection))
-    states = [_state(standing.get(item.id)) for item in asked]
-    several = [s for s in standing.values() if len(s.latest) > 1]
+        states = [question.state for question in questions(connection)]
+        standing = standings(reviews.votes(connection)).values()
+    several = [one for one in standing if len(one.latest) > 1]
     return {
         "open": states.count("open"),
-        "settled": sum(s.settled is not None for s in standing.values()),
-        "disputed": sum(s.disputed for s in standing.values()),
+        "settled": sum(one.settled is not None for one in standing),
+        "disputed": sum(one.disputed for one in standing),
         "agreement": round(sum(not s.disputed for s in several) / len(several), 4) if several else None,
     }
 
 
-def _state(standing: Standing | None) -> str:
-    if standing is None or not standing.latest:
-        return "open"
-    return "disputed" if standing.disputed else "settled"
-
-
 def items(workspace: Workspace, state: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
-    """List the questions, most uncertain first, near-duplicates before contamination, disputed ones included."""
+    """List the questions that matter now, in the order of `questions`."""
     with workspace.database.reading() as connection:
-        asked = reviews.asked_items(connection)
-        standing = standings(reviews.votes(connection))
-    # Near-duplicates first: settling them can take rows out of the contamination queue.
-    asked.sort(key=lambda item: (item.kind != near_duplicates.STAGE, item.priority, item.id))
-    listed = []
-    for item in asked:
-        now = _state(standing.get(item.id))
-        if state is None or now == state:
-            listed.append(_listed(workspace, item, now, standing.get(item.id)))
-        if limit is not None and len(listed) >= limit:
-            break
-    return listed
+        found = [one for one in questions(connection) if state is None or one.state == state]
+    return [_listed(workspace, question) for question in found[:limit]]
 
 
-def _listed(workspace: Workspace, item: Row[Any], state: str, standing: Standing | None) -> dict[str, Any]:
+def _listed(workspace: Workspace, question: Question) -> dict[str, Any]:
+    item = question.item
     seqs = [seq for seq in (item.left_seq, item.right_seq) if seq is not None]
-    rows = [
-        {"id": row.id, "source": row.source, "row": row.row, "instruction": row.instruction,
-         "input": row.input, "response": row.response}
-        for row in samples.read(workspace.database, seqs)
-    ]  # fmt: skip
-    votes = {person: vote.verdict for person, vote in standing.latest.items()} if standing else {}
+    texts = ("id", "source", "row", "instruction", "input", "response")
+    rows = [{name: getattr(row, name) for name in texts} for row in samples.read(workspace.database, seqs)]
     return {
         "item": f"{item.id}@{item.version}",
         "kind": item.kind,
-        "state": state,
+        "state": question.state,
         "evidence": item.evidence,
         "left": rows[0],
         "right": rows[1] if len(rows) > 1 else None,
-        "votes": votes,
+        "votes": {person: vote.verdict for person, vote in question.standing.latest.items()},
         "verdicts": list(VERDICTS[item.kind]),
     }
 
@@ -110,7 +128,8 @@ def vote(
             )
         if version != item.version:
             raise WrongInput(
-                f"{reference} is out of date: the item is now {item_id}@{item.version}; look at it again (`review list`)"
+                f"{reference} is out of date: the item is now {item_id}@{item.version}; "
+                "look at it again (`review list`)"
             )
         own = standings(reviews.votes(connection, item_id)).get(item_id, Standing()).latest.get(person)
         if own is not None and own.item_version == version:

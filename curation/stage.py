@@ -3,15 +3,13 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from curation.store.database import Connection, Row
-
 from curation.errors import CurationError, SourceUnavailable, StageCancelled
 from curation.store import runs
-from curation.store.database import Database
+from curation.store.database import Connection, Database, Row
 from curation.store.runs import Request
 from curation.workspace import Workspace
 
@@ -110,8 +108,8 @@ def _work(workspace: Workspace, run_id: int, work: Callable[[Stage], Report], sh
     except OSError as error:
         _note_failure(db, run_id, str(error))
         raise SourceUnavailable(
-            f"{error.strerror or error} ({error.filename or workspace.folder}); nothing acknowledged was lost. "
-            "Mend it and run the same command to go on"
+            f"{error.strerror or error} ({error.filename or workspace.folder}); "
+            "nothing acknowledged was lost. Mend it and run the same command to go on"
         ) from error
     except CurationError as error:
         _note_failure(db, run_id, str(error))
@@ -122,10 +120,9 @@ def _work(workspace: Workspace, run_id: int, work: Callable[[Stage], Report], sh
 
 
 def _note_failure(db: Database, run_id: int, message: str) -> None:
-    try:
+    # When the disk is full the lock goes with this process, and the first error is the one to tell.
+    with suppress(CurationError):
         runs.stop(db, run_id, "failed", message)
-    except CurationError:
-        pass  # the disk is full: the lock goes with this process, and the first error is the one to tell
 
 
 def same_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

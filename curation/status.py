@@ -18,9 +18,10 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "stages": [_stage(workspace, stage) for stage in runs.ORDER],
         "review": review.counts(workspace),
         "versions": [
-            {"name": n, "rows": versions.find(db, n).rows, "sha256": versions.find(db, n).sha256}
-            for n in versions.names(db)
-        ],  # type: ignore[union-attr]
+            {"name": name, "rows": version.rows, "sha256": version.sha256}
+            for name in versions.names(db)
+            if (version := versions.find(db, name)) is not None
+        ],
         "running": [
             {
                 "stage": run.stage,

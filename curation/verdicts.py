@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from curation.store.database import Connection, Row
-
 from curation.store import reviews
+from curation.store.database import Connection, Row
 
 PAIR_VERDICTS = ("keep-both", "keep-left", "keep-right", "drop-both")
 CATEGORIES = ("duplicate", "gray-area", "different", "idiom")  # Platypus section 2.3, and ours: idiom

@@ -1,10 +1,12 @@
 """Fixtures that more than one test file uses."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.loopback_teacher import LoopbackTeacher, loopback_teacher
+from tests.workspaces import CommandLine
 
 
 @pytest.fixture
@@ -12,3 +14,8 @@ def teacher_server() -> Iterator[LoopbackTeacher]:
     """A teacher on loopback that answers well; set its `faults` or `reply` to change that."""
     with loopback_teacher() as server:
         yield server
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(tmp_path / "workspace", capsys)

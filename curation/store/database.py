@@ -40,7 +40,8 @@ class Database:
         """
         if os.environ.get(URL_VARIABLE):
             raise WrongInput(
-                f"{URL_VARIABLE} is set, but this version keeps its data in SQLite only; unset it and use --workspace"
+                f"{URL_VARIABLE} is set, but this version keeps its data in SQLite only; "
+                "unset it and use --workspace"
             )
         self.path = path.resolve()
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +158,8 @@ def _plain_errors(path: Path) -> Iterator[None]:
         reason = str(getattr(error, "orig", error))
         if "disk is full" in reason:
             raise SourceUnavailable(
-                f"The disk of {path.parent} is full; nothing acknowledged was lost. Free some room and run the command again"
+                f"The disk of {path.parent} is full; nothing acknowledged was lost. "
+                "Free some room and run the command again"
             ) from error
         if "locked" in reason:
             raise SourceUnavailable(

@@ -127,7 +127,7 @@ def state_counts_of(connection: Connection, run_id: int) -> dict[str, int]:
     found = connection.execute(
         select(outcome.c.state, func.count()).where(outcome.c.run_id == run_id).group_by(outcome.c.state)
     )
-    counts = {"kept": 0, "dropped": 0, "pending": 0} | {state: number for state, number in found}
+    counts = {"kept": 0, "dropped": 0, "pending": 0} | {state: int(number) for state, number in found}
     return {"in": sum(counts.values()), **counts}
 
 
@@ -139,7 +139,7 @@ def rejection_counts(connection: Connection, run_id: int) -> dict[str, int]:
         .group_by(rejection.c.reason)
         .order_by(rejection.c.reason)
     )
-    return {reason: number for reason, number in rows}
+    return {reason: int(number) for reason, number in rows}
 
 
 def file_rejections(connection: Connection, file_hash: str) -> dict[str, int]:
@@ -150,7 +150,7 @@ def file_rejections(connection: Connection, file_hash: str) -> dict[str, int]:
         .group_by(rejection.c.reason)
         .order_by(rejection.c.reason)
     )
-    return {reason: number for reason, number in rows}
+    return {reason: int(number) for reason, number in rows}
 
 
 def first_file_rejection(db: Database, file_hash: str) -> Row[Any] | None:

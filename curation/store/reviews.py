@@ -44,7 +44,9 @@ def stop_asking(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(update(review_item).where(review_item.c.id.in_(list(ids))).values(asked=False))
 
 
-def _ask_one(connection: Connection, kind: str, item: Mapping[str, Any], known: Row[Any] | None) -> None:
+def _ask_one(
+    connection: Connection, kind: str, item: Mapping[str, Any], known: Row[str, int, str] | None
+) -> None:
     values = {**item, "kind": kind, "asked": True}
     if known is None:
         connection.execute(insert(review_item).values(version=1, **values))

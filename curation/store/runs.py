@@ -55,7 +55,7 @@ def start(db: Database, request: Request, again: bool = False) -> Start:
 
 
 def _does(run: Row[Any], request: Request) -> bool:
-    return (
+    return bool(
         run.settings == dict(request.settings)
         and run.input_hash == request.input_hash
         and run.code_version == request.code_version
@@ -63,7 +63,7 @@ def _does(run: Row[Any], request: Request) -> bool:
 
 
 def _open(connection: Connection, request: Request) -> int:
-    run_id = connection.execute(
+    key = connection.execute(
         insert(stage_run).values(
             stage=request.stage,
             settings=dict(request.settings),
@@ -74,7 +74,9 @@ def _open(connection: Connection, request: Request) -> int:
             report={},
             started_at=now(),
         )
-    ).inserted_primary_key[0]
+    ).inserted_primary_key
+    assert key is not None  # one row was inserted
+    run_id = int(key[0])
     connection.execute(
         insert(stage_lock).values(
             stage=request.stage,
@@ -84,7 +86,7 @@ def _open(connection: Connection, request: Request) -> int:
             process_started=psutil.Process().create_time(),
         )
     )
-    return int(run_id)
+    return run_id
 
 
 def _is_alive(lock: Row[Any]) -> bool:
@@ -92,7 +94,7 @@ def _is_alive(lock: Row[Any]) -> bool:
         return False  # a database file is used from one machine; the name changed with a copy or a reboot
     try:
         # Rounded: the start time is computed from the clock at boot and may wobble by hundredths.
-        return abs(psutil.Process(lock.pid).create_time() - lock.process_started) < 2.0
+        return bool(abs(psutil.Process(lock.pid).create_time() - lock.process_started) < 2.0)
     except psutil.NoSuchProcess:
         return False
 
@@ -108,7 +110,7 @@ def report_progress(db: Database, run_id: int, what: str, done: int, total: int)
 
 
 def finish(connection: Connection, run_id: int, report: Mapping[str, Any]) -> None:
-    """Make a run the current one of its stage and release the lock, with everything else in this transaction."""
+    """Make a run the current one of its stage and release the lock, all in the transaction given."""
     stage = connection.execute(select(stage_run.c.stage).where(stage_run.c.id == run_id)).scalar_one()
     connection.execute(update(stage_run).where(stage_run.c.stage == stage).values(is_current=False))
     connection.execute(

@@ -28,10 +28,10 @@ def add(connection: Connection, samples: Sequence[Sample]) -> int:
             "name": s.name,
             "licence": s.licence,
             "method": s.method,
-            "file_hash": s.extra.get("file_hash"),
+            "file_hash": s.file_hash,
             "file_id": s.file_id,
             "seed_id": s.seed_id,
-            "extra": {key: value for key, value in s.extra.items() if key != "file_hash"},
+            "extra": dict(s.extra),
         }
         for s in samples
     ]
@@ -44,7 +44,7 @@ def add(connection: Connection, samples: Sequence[Sample]) -> int:
 
 def _count(connection: Connection) -> int:
     # Rows are never deleted, so the highest number counts them without a scan.
-    return connection.execute(select(func.coalesce(func.max(sample.c.seq), 0))).scalar_one()
+    return int(connection.execute(select(func.coalesce(func.max(sample.c.seq), 0))).scalar_one())
 
 
 def add_seeds(connection: Connection, seeds: Sequence[SeedSnippet]) -> None:
@@ -161,8 +161,9 @@ def files(db: Database) -> list[Row[Any]]:
 
 def open_file(connection: Connection, values: Mapping[str, Any]) -> None:
     """Note that a file is being imported, or is being imported again."""
-    statement = insert_or_ignore(source_file).on_conflict_do_nothing(index_elements=["hash"])
-    connection.execute(statement, {**values, "state": "importing", "rows": 0, "warnings": []})
+    asked = {**values, "state": "importing", "rows": 0, "warnings": []}
+    statement = insert_or_ignore(source_file).on_conflict_do_update(index_elements=["hash"], set_=asked)
+    connection.execute(statement, asked)
 
 
 def close_file(connection: Connection, file_hash: str, rows: int, warnings: Iterable[str]) -> None:
