@@ -129,6 +129,7 @@ def _refuse_open(workspace: Workspace, settings: Settings) -> None:
 
 def _run(stage: Stage, name: str, settings: Settings) -> Report:
     workspace = stage.workspace
+    workspace.sweep()
     stage.progress("deciding on open cases", 0, 0)
     with stage.db.reading() as connection:
         fates, order = _fates(connection, workspace, settings)

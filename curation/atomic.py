@@ -1,5 +1,6 @@
 """Files that are either whole or absent: write beside, flush to disk, rename, flush the folder."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +23,12 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         with partial.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # gone with this process; a sweep leaves what is locked
             yield file
             file.flush()
             os.fsync(file.fileno())
-        failpoint("file.write")
-        os.replace(partial, path)
+            failpoint("file.write")
+            os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -44,7 +46,17 @@ def sync_folder(folder: Path) -> None:
 
 def sweep_partial(folder: Path) -> list[Path]:
     """Remove what killed writers left behind in this folder (not below it) and name it."""
-    left = sorted(folder.glob(f"*{PARTIAL}")) if folder.is_dir() else []
+    found = sorted(folder.glob(f"*{PARTIAL}")) if folder.is_dir() else []
+    left = [file for file in found if _is_left(file)]
     for file in left:
         file.unlink(missing_ok=True)
     return left
+
+
+def _is_left(partial: Path) -> bool:
+    try:
+        with partial.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError):  # its writer lives, or has just renamed it
+        return False
+    return True

@@ -15,6 +15,7 @@ from curation.errors import WrongInput
 from curation.records import digest
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
 from curation.store import decisions, runs, samples
+from curation.store.database import Connection
 from curation.workspace import Workspace
 
 STAGE = "clean"
@@ -107,15 +108,20 @@ def _run(stage: Stage, rule: str, total: int) -> Report:
             row = repeat.row
             state = "pending" if row.seq in rescued else "dropped"
             outcomes.append({"seq": row.seq, "state": state, "position": row.position, "cluster": None})
-            if state == "dropped":
-                rejections.append(
-                    {"seq": row.seq, "reason": repeat.reason, "evidence": _evidence(repeat, rule)}
-                )
+            # A rescued row keeps its rejection, too: it says what the person overruled.
+            rejections.append({"seq": row.seq, "reason": repeat.reason, "evidence": _evidence(repeat, rule)})
         _make_positions_distinct(outcomes)
         decisions.keep_all(connection, stage.run_id, outcomes, rejections)
         report = _report(outcomes, decisions.rejection_counts(connection, stage.run_id))
         runs.finish(connection, stage.run_id, report)
     return report
+
+
+def redecide(connection: Connection, seq: int, is_rescued: bool) -> None:
+    """Put one dropped row back as pending, or take that back, in the current run."""
+    run = runs.current_in(connection, STAGE)
+    if run is not None:
+        decisions.set_state(connection, run.id, seq, "pending" if is_rescued else "dropped")
 
 
 def _make_positions_distinct(outcomes: list[dict[str, Any]]) -> None:

@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"winnow: {message} (see `python -m {self.prog} --help`)\n")
+        self.exit(2, f"winnow: {message} (see `{self.prog} --help`)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -201,6 +201,13 @@ def _review(args: argparse.Namespace, _bar: Bar) -> Answer:
     return Answer({**report, **review.counts(workspace)})
 
 
+def _rescue(args: argparse.Namespace, _bar: Bar) -> Answer:
+    from curation.review import rescue
+
+    done = rescue(_workspace(args), args.id, args.person, args.stage, args.undo)
+    return Answer({"sample": done.item, "message": done.message})
+
+
 def _assemble(args: argparse.Namespace, bar: Bar) -> Answer:
     from curation.assemble import Settings, assemble
 
@@ -242,13 +249,20 @@ def _status(args: argparse.Namespace, _bar: Bar) -> Answer:
 def _backup(args: argparse.Namespace, _bar: Bar) -> Answer:
     from curation.backup import backup
 
-    return Answer(backup(_workspace(args), Path(args.file)))
+    from curation.status import status
+
+    workspace = _workspace(args)
+    done = backup(workspace, Path(args.file))
+    return Answer({**done, "stages": status(workspace)["stages"]})
 
 
 def _restore(args: argparse.Namespace, _bar: Bar) -> Answer:
     from curation.backup import restore
 
-    return Answer(restore(_folder(args), Path(args.file)))
+    from curation.status import status
+
+    done = restore(_folder(args), Path(args.file))
+    return Answer({**done, "stages": status(_workspace(args))["stages"]})
 
 
 def _marks(result: Any) -> dict[str, bool]:
@@ -260,7 +274,7 @@ def _marks(result: Any) -> dict[str, bool]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="curation",
+        prog="python -m curation",
         description="Curate code-instruction data: import, clean, compare, review, freeze, export.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
@@ -427,6 +441,11 @@ def _add_rest(commands: Any) -> None:
     )
     parser = _command(commands, "explain", "tell everything known of a row", _explain)
     parser.add_argument("id", metavar="ID")
+    parser = _command(commands, "rescue", "put a dropped row back, as pending for the next stage", _rescue)
+    parser.add_argument("id", metavar="ID")
+    parser.add_argument("--stage", choices=("clean", "near-duplicates", "decontaminate"))
+    parser.add_argument("--undo", action="store_true", help="drop it again")
+    parser.add_argument("--as", dest="person", default="me", metavar="NAME", help="who says so (default: me)")
     _command(commands, "status", "count the rows of every stage", _status)
     for name, help, run in (
         ("backup", "write the workspace to one file", _backup),

@@ -27,7 +27,7 @@ from curation.store import decisions as store
 from curation.store import reviews, runs, samples
 from curation.store.database import Connection, Database, Row
 from curation.substring import BenchmarkString, SubstringFinder
-from curation.verdicts import ContaminationMemory, settled_contamination
+from curation.verdicts import ContaminationMemory, settled_contamination, standings
 from curation.workspace import Workspace
 
 STAGE = "decontaminate"
@@ -589,7 +589,7 @@ def redecide(connection: Connection) -> None:
     known = {item.left_seq for item in asked}
     new = [seq for seq in now_asked if seq not in known]
     reviews.ask_also(connection, STAGE, _questions(run.id, judged, new, facts, items))
-    voted = {vote.item_id for vote in reviews.votes(connection)}
+    voted = {id for id, standing in standings(reviews.votes(connection)).items() if standing.latest}
     still = {seq for seq, one in judged.items() if one.decision == "ask"}
     moot = [one.id for one in asked if one.left_seq not in still and one.id not in voted]
     reviews.stop_asking(connection, moot)  # an idiom settled them on the way

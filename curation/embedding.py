@@ -171,14 +171,16 @@ class VectorCache:
         block = manifest.with_suffix(".npy")
         try:
             facts = json.loads(manifest.read_bytes())
-            sound = sha256(block.read_bytes()).hexdigest() == facts["sha256"]
-        except (OSError, ValueError, KeyError):
+            keys, pieces = [bytes.fromhex(key) for key in facts["keys"]], facts["pieces"]
+            sound = _name_of(keys) == block.stem and len(keys) == len(pieces)
+            sound = sound and sha256(block.read_bytes()).hexdigest() == facts["sha256"]
+        except (OSError, ValueError, KeyError, TypeError):
             sound = False
         if not sound:
             self.damaged.append(block)
             manifest.unlink(missing_ok=True)
             return
-        self._remember(block, [bytes.fromhex(key) for key in facts["keys"]], facts["pieces"])
+        self._remember(block, keys, pieces)
 
     def _remember(self, block: Path, keys: Sequence[bytes], pieces: Sequence[int]) -> None:
         number = len(self._blocks)
@@ -195,8 +197,7 @@ class VectorCache:
 
     def add(self, keys: Sequence[bytes], vectors: Vectors, pieces: Sequence[int]) -> None:
         """Keep a block; once this returns it survives a kill."""
-        name = sha256(b"".join(keys)).hexdigest()[:32]
-        block = self.folder / f"{name}.npy"
+        block = self.folder / f"{_name_of(keys)}.npy"
         with atomic_write(block) as file:
             np.save(file, vectors, allow_pickle=False)
         facts = {
@@ -223,6 +224,11 @@ class VectorCache:
     def cut_short(self, keys: Iterable[bytes], limit: int) -> int:
         """Count the texts of which the model read only the beginning."""
         return sum(self._pieces[key] > limit for key in keys)
+
+
+def _name_of(keys: Sequence[bytes]) -> str:
+    """Name a block by its keys, so that a damaged list of keys shows."""
+    return sha256(b"".join(keys)).hexdigest()[:32]
 
 
 def embed_missing(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.assemble import read_rows
-from curation.atomic import atomic_write
+from curation.atomic import atomic_write, sweep_partial
 from curation.errors import WrongInput
 from curation.stage import Report
 from curation.workspace import Workspace
@@ -54,6 +54,7 @@ FORMATS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "sharegpt": _sharegpt,
 }
 FILES = ("jsonl", "parquet")
+SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,13 @@ def export(workspace: Workspace, name: str, form: str, files: str, folder: Path)
         and _is_whole(folder, before)
     ):
         return Exported({"files": sorted(before["hashes"]), "rows": before["rows"]}, unchanged=True)
-    if before is None and folder.exists() and any(folder.iterdir()):
+    if before is None and folder.exists() and not all(f.name.startswith(MARK) for f in folder.iterdir()):
         raise WrongInput(f"{folder} is not empty and holds no Winnow export; give --to another folder")
-    if before is not None:
-        _clear(folder, before)
+    _begin(folder, wanted, before)
     counts = _write_splits(rows_file, form, files, folder)
     with atomic_write(folder / "README.md") as out:
         out.write(_card(name, form, files, manifest, counts).encode())
-    names = sorted(file.name for file in folder.iterdir() if file.name != MARK)
+    names = sorted(["README.md", *(f"{split}.{files}" for split in counts)])
     hashes = {file: sha256((folder / file).read_bytes()).hexdigest() for file in names}
     rows = sum(counts.values())
     with atomic_write(folder / MARK) as out:
@@ -111,17 +111,23 @@ def _is_whole(folder: Path, mark: Mapping[str, Any]) -> bool:
         return False
 
 
-def _clear(folder: Path, mark: Mapping[str, Any]) -> None:
-    """Remove an earlier export's own files, the mark first, so that a kill leaves no false claim."""
-    (folder / MARK).unlink()
-    for name in mark["hashes"]:
-        if Path(name).name == name:  # never a path out of the folder
-            (folder / name).unlink(missing_ok=True)
+def _begin(folder: Path, wanted: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:
+    """Claim the folder and remove an earlier export's files.
+
+    The claim names files without hashes: after a kill it promises nothing, and the same call goes on.
+    """
+    old = [name for name in (before or {"hashes": {}})["hashes"] if Path(name).name == name]  # no path out
+    own = [*old, "README.md", *(f"{split}.{wanted['files']}" for split in SPLITS)]
+    with atomic_write(folder / MARK) as out:
+        out.write(json.dumps({**wanted, "rows": 0, "hashes": dict.fromkeys(own)}, indent=2).encode())
+    sweep_partial(folder)
+    for name in old:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _write_splits(rows_file: Path, form: str, files: str, folder: Path) -> dict[str, int]:
     counts = {}
-    for split in ("train", "validation"):
+    for split in SPLITS:
         rows = (_exported(row, form) for row in _rows(rows_file) if row["split"] == split)
         write = _write_jsonl if files == "jsonl" else _write_parquet
         number = write(rows, folder / f"{split}.{files}")

@@ -93,6 +93,17 @@ def _differences(known: Any, asked: dict[str, Any]) -> list[str]:
     ]
 
 
+def _refuse_mixing(db: Database, source: Source, asked: dict[str, Any]) -> None:
+    """Raise WrongInput when an earlier import was cut short and read the rows in another way."""
+    known = samples.file(db, source.hash)
+    if known is not None and known.settings != asked and samples.count_of_file(db, source.hash):
+        options = " ".join(f"--{key} {value}" for key, value in known.settings.items() if value)
+        raise WrongInput(
+            f"An import of {source.source} with other options was cut short; finish it with {options}, "
+            "or import into a new workspace"
+        )
+
+
 @dataclass
 class Batch:
     """Rows on their way into the store."""
@@ -105,6 +116,7 @@ class Batch:
 
 
 def _run(stage: Stage, source: Source, asked: dict[str, Any], fields: FieldMap) -> Report:
+    _refuse_mixing(stage.db, source, asked)
     with stage.db.transaction() as connection:
         samples.open_file(
             connection,

@@ -62,7 +62,7 @@ def search_pairs(vectors: Vectors, floor: float, folder: Path, progress: Progres
     memory map of PAIR, sorted by left, then right (row numbers of `vectors`).
     """
     whole = folder / "pairs.npy"
-    if not whole.exists():
+    if _length(whole) is None:  # missing, or cut short by something other than us
         folder.mkdir(parents=True, exist_ok=True)
         starts = range(0, len(vectors), ROWS)
         for done, start in enumerate(starts):
@@ -73,12 +73,11 @@ def search_pairs(vectors: Vectors, floor: float, folder: Path, progress: Progres
                     np.save(file, pairs_of_block(vectors, start, floor), allow_pickle=False)
         _join(folder, len(starts))
         progress("comparing rows", len(vectors), len(vectors))
-    try:
-        pairs: Pairs = np.load(whole, mmap_mode="r", allow_pickle=False)
-    except ValueError:
-        if not _length(whole):  # a file without pairs cannot be mapped
-            return np.empty(0, dtype=PAIR)
-        raise
+    for part in folder.glob("part-*.npy"):  # joined; here rather than in _join, so that a kill leaves none
+        part.unlink()
+    if not _length(whole):  # a file without pairs cannot be mapped
+        return np.empty(0, dtype=PAIR)
+    pairs: Pairs = np.load(whole, mmap_mode="r", allow_pickle=False)
     return pairs
 
 
@@ -105,7 +104,7 @@ def _length(file: Path) -> int | None:
 
 
 def _join(folder: Path, parts: int) -> None:
-    """Write the parts one after another as one file, then remove them."""
+    """Write the parts one after another as one file."""
     files = [_part(folder, number) for number in range(parts)]
     lengths = [_length(file) for file in files]
     if None in lengths:
@@ -116,5 +115,3 @@ def _join(folder: Path, parts: int) -> None:
         np.lib.format.write_array_header_1_0(out, header)
         for file in files:
             out.write(np.load(file, allow_pickle=False).tobytes())
-    for file in files:
-        file.unlink()

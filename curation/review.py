@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curation import decontaminate, near_duplicates
+from curation import clean, decontaminate, near_duplicates
 from curation.atomic import atomic_write
 from curation.errors import WrongInput
 from curation.store import decisions, reviews, runs, samples
@@ -188,6 +188,48 @@ def _take_effect(connection: Connection, workspace: Workspace, item: Row[Any]) -
         near_duplicates.redecide(connection, workspace, [item.left_seq, item.right_seq])
     else:
         decontaminate.redecide(connection)
+
+
+def rescue(
+    workspace: Workspace, id: str, person: str = "me", stage: str | None = None, undo: bool = False
+) -> Voted:
+    """Put a dropped row back as pending for the next stage, or take that back.
+
+    The stages after it have not seen the row and are stale until they run again. Raises WrongInput when
+    there is no such sample, or the stage (by default the one that dropped it) did not drop it.
+    """
+    row = samples.find(workspace.database, id)
+    if row is None:
+        raise WrongInput(f"No sample, or more than one, has an id that begins with {id!r}")
+    with workspace.database.transaction() as connection:
+        where = _stage_to_rescue_from(connection, row.seq, stage, undo)
+        if where is None:
+            done = "is not rescued" if undo else "was not dropped"
+            raise WrongInput(
+                f"{row.id} {done} by {stage or 'any stage'}; `explain {row.id[:12]}` tells where it is"
+            )
+        decisions.set_rescue(connection, row.seq, where, person, not undo)
+        if where == clean.STAGE:
+            clean.redecide(connection, row.seq, not undo)
+        elif where == near_duplicates.STAGE:
+            near_duplicates.redecide(connection, workspace, [row.seq])
+        else:
+            decontaminate.redecide(connection)
+    what = "is dropped again by" if undo else "is put back as pending in"
+    return Voted(row.id, True, f"{row.id} {what} {where}; run the stages after it again")
+
+
+def _stage_to_rescue_from(connection: Connection, seq: int, only: str | None, undo: bool) -> str | None:
+    for stage in runs.ORDER:
+        run = runs.current_in(connection, stage)
+        if run is None or (only is not None and stage != only):
+            continue
+        if undo and seq in decisions.rescued(connection, stage):
+            return stage
+        states = {one.seq: one.state for one in decisions.outcomes_in(connection, run.id)}
+        if not undo and states.get(seq) == "dropped":
+            return stage
+    return None
 
 
 def export_votes(workspace: Workspace, file: Path) -> int:

@@ -15,7 +15,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
     return {
         "samples": samples.count(db),
         "files": [_file(workspace, file) for file in files],
-        "stages": [_stage(workspace, stage) for stage in runs.ORDER],
+        "stages": {stage: _stage(workspace, stage) for stage in runs.ORDER},
         "review": review.counts(workspace),
         "versions": [
             {"name": name, "rows": version.rows, "sha256": version.sha256}
@@ -53,12 +53,11 @@ def _stage(workspace: Workspace, stage: str) -> dict[str, Any]:
     db = workspace.database
     run = runs.current(db, stage)
     if run is None:
-        return {"stage": stage, "ran": False}
+        return {"ran": False}
     with db.reading() as connection:
         counts = decisions.state_counts_of(connection, run.id)
         reasons = decisions.rejection_counts(connection, run.id)
     return {
-        "stage": stage,
         "ran": True,
         **counts,
         "reasons": reasons,

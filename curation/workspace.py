@@ -58,10 +58,7 @@ class Workspace:
             )
 
     def sweep(self) -> None:
-        """Remove what killed writers left behind.
-
-        Only call while holding the lock of the stage that writes there.
-        """
+        """Remove what killed writers left behind; what living ones are writing stays."""
         for name in ("embeddings", "pairs", "datasets"):
             for folder in [self.folder / name, *(self.folder / name).glob("*/")]:
                 sweep_partial(folder)

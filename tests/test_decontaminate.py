@@ -8,7 +8,11 @@ import pytest
 
 from tests.workspaces import SHARED, CommandLine, needs_shared, row, write_jsonl
 
-LONG = "def running_maximum(numbers):\n    best = None\n    for number in numbers:\n        best = number if best is None else max(best, number)\n    return best"
+LONG = """def running_maximum(numbers):
+    best = None
+    for number in numbers:
+        best = number if best is None else max(best, number)
+    return best"""
 SHORT = "return number % 1.0"
 TEXT = "Given a list of integers, return the list of rolling maximum elements found until the given moment."
 ITEMS = [
@@ -31,7 +35,7 @@ ROWS = [
     ),  # 1 a long hit: case and CR LF do not hide it
     row(
         "Steer a boat in a game",
-        f"The crew trims the sail to the wind, logs it at the port, and then: {SHORT}. After that they sleep.",
+        f"The crew trims the sail to the wind, logs it at the port, then: {SHORT}. After that they sleep.",
     ),  # 2 a short hit: asked
     row(
         "Given a list of integers, return a list of rolling maximum elements found until a given moment",

@@ -1,11 +1,11 @@
 """The keep rule, held against random graphs: who stays, who goes, and for whom."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.keepers import DROPPED, Decisions, Fate, Graph, Policy, Ruling, Zone, decide
@@ -13,6 +13,11 @@ from curation.keepers import DROPPED, Decisions, Fate, Graph, Policy, Ruling, Zo
 MIDDLE = 0.84
 COSINES = (0.80, 0.82, 0.835, 0.84, 0.845, 0.86, 0.95, 0.95, 1.0)  # few, so that ties are common
 Pair = tuple[int, int]
+
+
+def for_all(*strategies: st.SearchStrategy) -> Callable[[Callable], Callable]:
+    """Run a test on many cases, however long one takes on a busy machine."""
+    return lambda test: settings(deadline=None)(given(*strategies)(test))
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def kept_before(case: Case, row: int, stay: set[int]) -> list[int]:
 # --- properties ---
 
 
-@given(cases())
+@for_all(cases())
 def test_no_two_kept_rows_are_alike(case: Case):
     stay = kept(case.decide())
     for number in counting(case):
@@ -127,7 +132,7 @@ def test_no_two_kept_rows_are_alike(case: Case):
         assert not {left, right} <= stay, f"both halves of {left}~{right} stayed"
 
 
-@given(cases())
+@for_all(cases())
 def test_a_row_only_goes_for_a_row_that_it_directly_resembles_and_that_stays(case: Case):
     decisions = case.decide()
     stay = kept(decisions)
@@ -143,7 +148,7 @@ def test_a_row_only_goes_for_a_row_that_it_directly_resembles_and_that_stays(cas
             assert other in stay
 
 
-@given(cases())
+@for_all(cases())
 def test_nobody_goes_or_waits_without_a_conflict(case: Case):
     """The kept rows are as many as can be: each other row resembles a kept one, or a person dropped it."""
     decisions = case.decide()
@@ -158,7 +163,7 @@ def test_nobody_goes_or_waits_without_a_conflict(case: Case):
     assert not stay & by_people
 
 
-@given(cases())
+@for_all(cases())
 def test_the_budget_bounds_the_new_gray_questions(case: Case):
     """Questions that a person's own keep raises come on top: the machine may not answer them."""
     decisions = case.decide()
@@ -172,7 +177,7 @@ def test_the_budget_bounds_the_new_gray_questions(case: Case):
     assert len(new) <= case.budget
 
 
-@given(cases())
+@for_all(cases())
 def test_each_asked_pair_joins_a_kept_row_and_a_pending_one(case: Case):
     decisions = case.decide()
     assert len(set(decisions.asked)) == len(decisions.asked), "a pair is asked once"
@@ -182,7 +187,7 @@ def test_each_asked_pair_joins_a_kept_row_and_a_pending_one(case: Case):
         assert case.rulings.get(case.edges[number][:2]) not in (Ruling.KEEP_BOTH, Ruling.DROP_BOTH)
 
 
-@given(cases())
+@for_all(cases())
 def test_a_row_is_asked_about_whole_or_not_at_all(case: Case):
     decisions = case.decide()
     stay = kept(decisions)
@@ -194,14 +199,14 @@ def test_a_row_is_asked_about_whole_or_not_at_all(case: Case):
             assert not of_row, f"people are asked about {row}, which is settled: {fate}"
 
 
-@given(cases())
+@for_all(cases())
 def test_a_persons_keep_is_never_dropped_by_the_machine(case: Case):
     decisions = case.decide()
     for row in chosen(case):
         assert decisions.fate[row] not in (Fate.NEAR_DUPLICATE, Fate.OVER_BUDGET), f"{row} was chosen"
 
 
-@given(cases())
+@for_all(cases())
 def test_the_row_a_person_called_worse_never_stands_in_the_way_of_the_better_one(case: Case):
     """Unless people contradict each other in a circle of which both are part."""
     decisions = case.decide()
@@ -225,16 +230,15 @@ def beaten_by(row: int, beats: set[Pair]) -> set[int]:
     return found
 
 
-@given(cases())
+@for_all(cases())
 def test_a_pair_called_different_decides_nothing(case: Case):
-    """Taking those pairs out of the graph changes no fate, as long as their ends stay chosen."""
     decisions = case.decide()
     different = {n for n in range(len(case.edges)) if n not in counting(case)}
     assert not different & set(decisions.asked)
     assert not different & set(decisions.edge.tolist())
 
 
-@given(cases())
+@for_all(cases())
 def test_both_rows_of_a_drop_both_go_by_verdict(case: Case):
     decisions = case.decide()
     for row in dropped_by_people(case):
@@ -242,7 +246,7 @@ def test_both_rows_of_a_drop_both_go_by_verdict(case: Case):
         assert case.rulings[case.edges[decisions.edge[row]][:2]] == Ruling.DROP_BOTH
 
 
-@given(cases())
+@for_all(cases())
 def test_only_a_verdict_drops_a_rescued_row(case: Case):
     decisions = case.decide()
     for row in case.rescued:
@@ -253,7 +257,7 @@ def test_only_a_verdict_drops_a_rescued_row(case: Case):
         assert winners(case).get(pair) != row, f"{row} goes although a person preferred it"
 
 
-@given(cases(), st.randoms(use_true_random=False))
+@for_all(cases(), st.randoms(use_true_random=False))
 def test_the_order_in_which_pairs_are_listed_decides_nothing(case: Case, random):
     shuffled = list(case.edges)
     random.shuffle(shuffled)
@@ -269,7 +273,7 @@ def test_the_order_in_which_pairs_are_listed_decides_nothing(case: Case, random)
     )
 
 
-@given(cases(), st.randoms(use_true_random=False))
+@for_all(cases(), st.randoms(use_true_random=False))
 def test_which_row_of_a_pair_stands_left_decides_nothing(case: Case, random):
     """Left and right follow the order of import; ties go to the smaller id, whatever that order was."""
     other_way = {
@@ -299,7 +303,7 @@ def _named(case: Case, numbers: Iterable[int]) -> list[Pair | None]:
     return [case.edges[n][:2] if n >= 0 else None for n in numbers]
 
 
-@given(cases(verdicts=False, rescues=False))
+@for_all(cases(verdicts=False, rescues=False))
 def test_without_people_the_kept_rows_are_those_of_a_plain_greedy_walk(case: Case):
     """Asking changes who waits, never who stays: style.md habit 4 is the rule."""
     stay: set[int] = set()
@@ -310,7 +314,7 @@ def test_without_people_the_kept_rows_are_those_of_a_plain_greedy_walk(case: Cas
     assert kept(case.decide()) == stay
 
 
-@given(cases(verdicts=False, rescues=False))
+@for_all(cases(verdicts=False, rescues=False))
 def test_a_budget_of_nothing_is_the_rule_of_the_paper(case: Case):
     asking, paper = case.decide(), replace(case, budget=0, asked_before=frozenset()).decide()
     assert kept(paper) == kept(asking)
@@ -318,7 +322,7 @@ def test_a_budget_of_nothing_is_the_rule_of_the_paper(case: Case):
     assert {fate for fate in fates(paper) if fate != Fate.KEPT} <= {Fate.NEAR_DUPLICATE, Fate.OVER_BUDGET}
 
 
-@given(cases(verdicts=False, rescues=False))
+@for_all(cases(verdicts=False, rescues=False))
 def test_what_is_alike_beyond_doubt_is_never_asked_about(case: Case):
     decisions = case.decide()
     for row, fate in enumerate(fates(decisions)):
@@ -329,7 +333,7 @@ def test_what_is_alike_beyond_doubt_is_never_asked_about(case: Case):
             assert met and all(case.edges[n][3] != Zone.DROP for n in met)
 
 
-@given(cases(verdicts=False, rescues=False))
+@for_all(cases(verdicts=False, rescues=False))
 def test_the_evidence_is_the_closest_pair_of_those_that_decide(case: Case):
     decisions = case.decide()
     stay = kept(decisions)
@@ -343,7 +347,7 @@ def test_the_evidence_is_the_closest_pair_of_those_that_decide(case: Case):
         assert shown[2] == max(edge[2] for edge in decisive)
 
 
-@given(cases(rescues=False))
+@for_all(cases(rescues=False))
 def test_with_open_pairs_dropped_only_what_people_raised_is_pending(case: Case):
     decisions = case.decide(open_pairs="drop")
     assert kept(decisions) == kept(case.decide())
@@ -370,7 +374,7 @@ def test_look_alikes_do_not_chain():
     """0~1 and 1~2 says nothing about 0~2, so 2 stays."""
     _, decisions = settle([(0, 1, 0.95, Zone.DROP), (1, 2, 0.99, Zone.DROP)])
     assert fates(decisions) == [Fate.KEPT, Fate.NEAR_DUPLICATE, Fate.KEPT]
-    assert decisions.edge.tolist() == [-1, 0, -1], (
+    assert decisions.edge.tolist() == [-1, 0, -1], "2 is closer to 1, but was not kept yet when 1 was judged"
         "1 goes for 0 or 2, whichever is closer of those walked before it"
     )
 

@@ -35,7 +35,7 @@ def imported(cli: CommandLine, tmp_path: Path) -> CommandLine:
 
 def stages_add_up(status: dict[str, Any]) -> None:
     before = status["samples"]
-    for stage in status["stages"]:
+    for stage in status["stages"].values():
         assert stage["in"] == before
         assert stage["in"] == stage["kept"] + stage["dropped"] + stage["pending"]
         assert stage["dropped"] == sum(stage["reasons"].values()), "every dropped row has one rejection"
@@ -246,3 +246,29 @@ def test_code_alpaca_against_humaneval_and_mbpp(cli: CommandLine, tmp_path: Path
     stages_add_up(cli.done("status"))
     version = cli.done("assemble", "v1", "--open", "drop")
     assert version["rows"] + sum(version["dropped"].values()) == 2015
+
+
+def test_a_rescued_row_is_pending_and_comes_back_in_the_version(
+    imported: CommandLine, benchmark: Path
+) -> None:
+    imported.done("clean")
+    imported.done("near-duplicates", "--preset", "paper")
+    imported.done("decontaminate", "--benchmark", f"tiny={benchmark}")
+    row = _by_row(imported, 4)
+    assert row["stages"][0]["state"] == "dropped"
+    imported.done("rescue", row["id"], "--as", "ann")
+    stages_add_up_in_clean = imported.done("status")["stages"]["clean"]
+    assert stages_add_up_in_clean["pending"] == 1 and stages_add_up_in_clean["dropped"] == 1
+    assert sum(stages_add_up_in_clean["reasons"].values()) == 1
+    assert "near-duplicates is stale: 1 rows changed" in imported("assemble", "v1").err
+    again = imported.done("near-duplicates", "--preset", "paper")
+    assert again["samples"] == 22, "it meets the near-duplicates, as every row does"
+    assert _by_row(imported, 4)["stages"][1]["state"] == "dropped", "and its longer twin is still there"
+    imported.done("rescue", row["id"], "--stage", "near-duplicates")
+    imported.done("decontaminate", "--benchmark", f"tiny={benchmark}")
+    stages_add_up(imported.done("status"))
+    imported.done("assemble", "v1", "--open", "drop")
+    assert _by_row(imported, 4)["versions"] == [{"version": "v1", "state": "kept"}]
+    imported.done("rescue", row["id"], "--undo")
+    assert _by_row(imported, 4)["stages"][0]["state"] == "dropped"
+    assert imported("rescue", row["id"], "--undo", "--stage", "clean").status == 2

@@ -166,6 +166,11 @@ def _plain_errors(path: Path) -> Iterator[None]:
                 f"{path} was busy for {BUSY_SECONDS:.0f} s; run the command again"
             ) from error
         raise SourceUnavailable(f"{path} could not be used: {reason}") from error
+    except OSError as error:
+        raise SourceUnavailable(
+            f"{error.filename or path} could not be used: {error.strerror or error}; "
+            "nothing acknowledged was lost. Mend it and run the command again"
+        ) from error
     except (DatabaseError, sqlite3.DatabaseError) as error:
         if "not a database" in str(error) or "malformed" in str(error):
             raise DamagedWorkspace(

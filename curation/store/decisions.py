@@ -132,14 +132,22 @@ def state_counts_of(connection: Connection, run_id: int) -> dict[str, int]:
 
 
 def rejection_counts(connection: Connection, run_id: int) -> dict[str, int]:
-    """Count the rejections of a run by reason."""
+    """Count the dropped rows of a run by the reason of their rejection."""
     rows = connection.execute(
         select(rejection.c.reason, func.count())
-        .where(rejection.c.run_id == run_id)
+        .join(outcome, and_(outcome.c.run_id == rejection.c.run_id, outcome.c.seq == rejection.c.seq))
+        .where(rejection.c.run_id == run_id, outcome.c.state == "dropped")
         .group_by(rejection.c.reason)
         .order_by(rejection.c.reason)
     )
     return {reason: int(number) for reason, number in rows}
+
+
+def set_state(connection: Connection, run_id: int, seq: int, state: str) -> None:
+    """Change what a run says of one row, after a person overruled it."""
+    connection.execute(
+        update(outcome).where(outcome.c.run_id == run_id, outcome.c.seq == seq).values(state=state)
+    )
 
 
 def file_rejections(connection: Connection, file_hash: str) -> dict[str, int]:

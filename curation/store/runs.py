@@ -94,7 +94,9 @@ def _is_alive(lock: Row[Any]) -> bool:
         return False  # a database file is used from one machine; the name changed with a copy or a reboot
     try:
         # Rounded: the start time is computed from the clock at boot and may wobble by hundredths.
-        return bool(abs(psutil.Process(lock.pid).create_time() - lock.process_started) < 2.0)
+        process = psutil.Process(lock.pid)
+        is_same = abs(process.create_time() - lock.process_started) < 2.0
+        return is_same and process.status() != psutil.STATUS_ZOMBIE  # killed, and nobody has looked yet
     except psutil.NoSuchProcess:
         return False
 

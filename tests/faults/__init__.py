@@ -1,7 +1,4 @@
-"""What the tests of kills share: rows by a seed, the real command line to kill, and what must be equal after.
-
-A kill counts as a hit when the process died by it while its run held the lock of the stage.
-"""
+"""What the tests of kills share: rows by a seed, the real command line to kill, and what must be equal after."""
 
 import json
 import os
@@ -13,9 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -39,8 +36,8 @@ PLACES = ("Python", "Rust", "Java", "Go", "SQL", "Haskell", "C", "Lua", "Perl", 
 BAD = ({"instruction": "No answer", "output": ""}, {"instruction": "  ", "output": "x"}, {"note": "neither"})
 
 
-def make_rows(number: int, random_seed: int) -> list[dict[str, Any]]:
-    """Give rows of which a third resemble an earlier row, some equal one, and a few are unusable."""
+def make_rows(number: int, random_seed: int, alike: float = 0.3) -> list[dict[str, Any]]:
+    """Give rows of which a share resembles the row before, a few equal it, and a few are unusable."""
     chance = random.Random(random_seed)
     rows: list[dict[str, Any]] = []
     for position in range(number):
@@ -50,7 +47,7 @@ def make_rows(number: int, random_seed: int) -> list[dict[str, Any]]:
             rows.append(dict(chance.choice(BAD)))
         elif draw < 0.03 and good is not None:
             rows.append({**good, "output": good["output"] + chance.choice(("", " # the longer answer"))})
-        elif draw < 0.33 and good is not None:
+        elif draw < 0.03 + alike and good is not None:
             rows.append({**good, "instruction": f"Please {good['instruction']}"})
         else:
             rows.append(_new_row(position, chance))
@@ -97,27 +94,21 @@ def keep_made_up_vectors(rows: Sequence[dict[str, Any]], workspace: Path, random
 
 @dataclass(frozen=True)
 class Kill:
-    """When to kill: at a failpoint, or some seconds after a sign was seen."""
+    """When to kill: at a failpoint, or some seconds after a new file fits a pattern."""
 
     fault: str | None = None  # WINNOW_FAULT
-    sign: Callable[[], bool] = lambda: True
+    after: str = ""  # pattern below the workspace
     delay: float = 0.0
 
+    def earlier(self) -> "Kill":
+        """Give a plan for when the command was done before this one."""
+        if self.fault is None:
+            return replace(self, delay=self.delay / 2)
+        point, action, nth = self.fault.split(":")
+        return replace(self, fault=f"{point}:{action}:{max(1, int(nth) // 2)}")
 
-@dataclass
-class Tally:
-    """What came of the kills of one stage."""
-
-    kills: int = 0  # processes that died by SIGKILL
-    hits: int = 0  # of these: while the run held its lock
-    missed: int = 0  # processes that were done before
-    notes: list[str] = field(default_factory=list)
-
-    def add(self, killed: bool, hit: bool, note: str = "") -> None:
-        self.kills += killed
-        self.hits += hit
-        self.missed += not killed
-        self.notes.append(f"{note}{'' if killed else ' (done before)'}{' *' if hit else ''}")
+    def __str__(self) -> str:
+        return self.fault or f"{self.delay:.2f} s after {self.after}"
 
 
 def environment(fault: str | None = None) -> dict[str, str]:
@@ -147,24 +138,45 @@ def finish(workspace: Path, *words: str) -> dict[str, Any]:
     return report
 
 
-def kill(workspace: Path, words: Sequence[str], plan: Kill) -> tuple[bool, bool]:
-    """Run a command and kill it as planned. Gives whether it died by that, and whether the run held its lock."""
+def watch(workspace: Path, words: Sequence[str], patterns: Sequence[str]) -> list[float]:
+    """Run a command undisturbed. Gives the seconds from its start to a new file for each pattern, and to its end."""
+    began = time.monotonic()
+    known = {pattern: set(workspace.glob(pattern)) for pattern in patterns}
+    seen: dict[str, float] = {}
+    with subprocess.Popen(
+        command(workspace, *words), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL
+    ) as process:
+        while process.poll() is None:
+            for pattern in set(patterns) - set(seen):
+                if set(workspace.glob(pattern)) - known[pattern]:
+                    seen[pattern] = time.monotonic() - began
+            time.sleep(LOOK)
+    assert process.returncode == 0
+    return [*(seen[pattern] for pattern in patterns), time.monotonic() - began]
+
+
+def kill(workspace: Path, words: Sequence[str], plan: Kill) -> bool:
+    """Run a command and kill it as planned. Gives whether it died by that; else it was done before."""
+    known = set(workspace.glob(plan.after)) if plan.after else set()
     with subprocess.Popen(
         command(workspace, *words), cwd=ROOT, env=environment(plan.fault),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         if plan.fault is None:
-            end = time.monotonic() + LIMIT
-            while process.poll() is None and not plan.sign() and time.monotonic() < end:
+            while process.poll() is None and not set(workspace.glob(plan.after)) - known:
                 time.sleep(LOOK)
-            with_time_left = time.monotonic() + plan.delay
-            while process.poll() is None and time.monotonic() < with_time_left:
-                time.sleep(min(LOOK, plan.delay))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(plan.delay)
             process.kill()
         status = process.wait(LIMIT)
-    assert status in (0, KILLED), f"{words} with {plan.fault}: exit {status}"
-    killed = status == KILLED
-    return killed, killed and bool(query(workspace, "SELECT * FROM stage_lock"))
+    assert status in (0, KILLED), f"{words} with {plan}: exit {status}"
+    return status == KILLED
+
+
+def lock_left(workspace: Path) -> int | None:
+    """Give the run whose process was killed while it held the lock of its stage."""
+    left = query(workspace, "SELECT run_id FROM stage_lock")
+    return left[0][0] if left else None
 
 
 def copy_of(workspace: Path, folder: Path) -> Path:

@@ -1,0 +1,1 @@
+"""Timings: ours beside peers in the same run, as ratios. `make bench`."""
