@@ -8,28 +8,12 @@ from bench.timing import best_times, compared
 from curation.embedding import SentenceEmbedder, TextRef, VectorCache, embed_missing, key_of
 
 TEXTS, SLICE = 1_000, 32
+WORDS = "return the list of numbers where each value is less than zero for given string input"
 
 
 def run() -> list[str]:
     draw = random.Random(976)
-    words = [
-        "return",
-        "the",
-        "list",
-        "of",
-        "numbers",
-        "where",
-        "each",
-        "value",
-        "is",
-        "less",
-        "than",
-        "zero",
-        "for",
-        "given",
-        "string",
-        "input",
-    ]
+    words = WORDS.split()
     texts = [
         " ".join(draw.choices(words, k=min(250, int(draw.lognormvariate(3.8, 0.9))))) for _ in range(TEXTS)
     ]

@@ -2,7 +2,17 @@
 
 import sys
 
-from curation.cli import main
+
+def run() -> int:
+    """Run one command; Ctrl-C while the modules load is no reason for a traceback either."""
+    try:
+        from curation.cli import main
+
+        return main()
+    except KeyboardInterrupt:
+        sys.stderr.write("winnow: stopped\n")
+        return 1
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

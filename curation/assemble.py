@@ -1,6 +1,7 @@
 """Assemble: freeze the rows that are left as a named, hashed version."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -56,8 +57,10 @@ def assemble(workspace: Workspace, name: str, settings: Settings, show: Progress
     Raises WrongInput when the name is bad or taken by other rows, a stage is stale, or questions are
     open and `open_cases` is "refuse".
     """
-    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
-        raise WrongInput(f"{name!r} cannot name a version; use letters, digits, '-', '_' and '.'")
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", name):
+        raise WrongInput(
+            f"{name[:120]!r} cannot name a version; use up to 100 letters, digits, '-', '_' and '.'"
+        )
     db = workspace.database
     if not samples.count(db):
         raise WrongInput("There are no samples to assemble; import some with `samples import FILE`")
@@ -92,14 +95,16 @@ def _signature(workspace: Workspace) -> str:
 def stale_rows(workspace: Workspace, stage: str) -> int | None:
     """Count the rows that entered or left a stage's input since it ran; None when it never ran.
 
-    A row that the stage before now drops is no reason to run again: nothing unchecked gets through.
+    For `decontaminate`, which judges each row by itself, a row that left is no reason to run again. For
+    the others it is: the row may be the keeper that another one was dropped for.
     """
     db = workspace.database
     run = runs.current(db, stage)
     if run is None:
         return None
     seen = {outcome.seq for outcome in decisions.outcomes(db, run.id)}
-    return len(set(runs.input_rows(db, stage).seqs) - seen)
+    now = set(runs.input_rows(db, stage).seqs)
+    return len(now - seen) if stage == decontaminate.STAGE else len(now ^ seen)
 
 
 def _refuse_stale(workspace: Workspace) -> None:
@@ -133,6 +138,7 @@ def _run(stage: Stage, name: str, settings: Settings) -> Report:
     stage.progress("deciding on open cases", 0, 0)
     with stage.db.reading() as connection:
         fates, order = _fates(connection, workspace, settings)
+    _refuse_unanswered(fates, settings)
     _cut_to_size(stage, fates, order, settings.size)
     chosen = [seq for seq in order if fates[seq].stage is None]
     if not chosen:
@@ -183,6 +189,15 @@ def _fates(
             if fate.stage is None:
                 fates[seq] = _fate_in(stage, seq, states.get(seq), resolved, settings, seq in rescued)
     return fates, sorted(fates, key=lambda seq: position[seq])
+
+
+def _refuse_unanswered(fates: Mapping[int, Fate], settings: Settings) -> None:
+    """Never drop a row for an open question unasked, whatever the queue says."""
+    left = sum(fate.reason.startswith("open_") for fate in fates.values())
+    if left and settings.open_cases == "refuse":
+        raise WrongInput(
+            f"{left:,} rows wait for an answer; settle them with `review`, or use --open drop or --open keep"
+        )
 
 
 def _resolve(

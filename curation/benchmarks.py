@@ -114,7 +114,7 @@ def parse_benchmark(spec: str) -> tuple[str, Path | None]:
     if not file and name != PYSTDLIB and name not in KNOWN:
         known = ", ".join([*KNOWN, PYSTDLIB])
         raise WrongInput(f"unknown benchmark {spec!r}: use one of {known}, or NAME=FILE for a file of yours")
-    return name, Path(file) if file else None
+    return name, Path(file).expanduser() if file else None
 
 
 def read_hub(fields: BenchmarkFields, revision: str | None) -> tuple[str, list[Mapping[str, Any]]]:

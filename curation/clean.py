@@ -92,7 +92,12 @@ def clean(
     if not rows.seqs:
         raise WrongInput("There are no samples to clean; import some with `samples import FILE`")
     request = runs.Request(STAGE, {"rule": rule}, rows.hash, CODE)
-    return run_stage(workspace, request, lambda stage: _run(stage, rule, len(rows.seqs)), show, again)
+    result = run_stage(workspace, request, lambda stage: _run(stage, rule, len(rows.seqs)), show, again)
+    with workspace.database.reading() as connection:  # a rescue may have changed the counts since
+        counts = decisions.state_counts_of(connection, result.run_id)
+        dropped = decisions.rejection_counts(connection, result.run_id)
+    result.report |= {"kept": counts["kept"], "pending": counts["pending"], "dropped": dropped}
+    return result
 
 
 def _run(stage: Stage, rule: str, total: int) -> Report:
@@ -120,7 +125,7 @@ def _run(stage: Stage, rule: str, total: int) -> Report:
 def redecide(connection: Connection, seq: int, is_rescued: bool) -> None:
     """Put one dropped row back as pending, or take that back, in the current run."""
     run = runs.current_in(connection, STAGE)
-    if run is not None:
+    if run is not None and decisions.rejections_in(connection, run.id, seq):  # else this run kept the row
         decisions.set_state(connection, run.id, seq, "pending" if is_rescued else "dropped")
 
 

@@ -1,8 +1,11 @@
 """The command line: words in, one call of the function that the pages call too, words or JSON out."""
 
 import argparse
+import errno
+import io
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from curation.cli_output import Bar, tell
+from curation.cli_output import Bar, tell, visible
 from curation.errors import CurationError, WrongInput
 from curation.workspace import Workspace
 
@@ -38,7 +41,10 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Gives 0 when it is done, 2 when the input was wrong, 1 when it failed."""
-    args = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter
+    args = _parser().parse_args(_readable(sys.argv[1:] if arguments is None else arguments))
     bar = Bar()
     try:
         answer = args.run(args, bar)
@@ -48,12 +54,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(bar, "stopped; what was finished is kept, run the same command to go on", 1)
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        return _fail(bar, *_about_file(error))
     except Exception as error:  # the last door: a person gets a line, the log gets the rest
         return _fail(bar, _unexpected(args, error), 1)
     bar.close()
     for warning in answer.warnings:
-        sys.stderr.write(f"winnow: note: {warning}\n")
+        sys.stderr.write(f"winnow: note: {visible(warning)}\n")
     return _print(args, answer)
+
+
+def _readable(words: Sequence[str]) -> Sequence[str]:
+    """Refuse words that are no text: they could not be stored or written anywhere."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            sys.stderr.write(f"winnow: {word!a} is not UTF-8; rename the file, or write the word otherwise\n")
+            raise SystemExit(2) from None
+    return words
 
 
 def _print(args: argparse.Namespace, answer: Answer) -> int:
@@ -71,8 +90,17 @@ def _print(args: argparse.Namespace, answer: Answer) -> int:
 
 def _fail(bar: Bar, message: str, status: int) -> int:
     bar.close()
-    sys.stderr.write(f"winnow: {' '.join(message.split())}\n")
+    sys.stderr.write(f"winnow: {visible(' '.join(message.split()))}\n")
     return status
+
+
+def _about_file(error: OSError) -> tuple[str, int]:
+    """Say what is wrong with a file or the disk, and whose doing it is."""
+    reason = error.strerror or str(error)
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return f"{reason}{where}; nothing acknowledged was lost, make room and run the command again", 1
+    return f"{reason}{where}; give another file or folder", 2
 
 
 def _unexpected(args: argparse.Namespace, error: Exception) -> str:
@@ -177,7 +205,7 @@ def _decontaminate(args: argparse.Namespace, bar: Bar) -> Answer:
     if args.matches is not None:
         report["listed"] = step.write_matches(workspace, result.run_id, Path(args.matches))
         report["file"] = args.matches
-    return Answer(report)
+    return Answer(report, result.warnings)
 
 
 def _review(args: argparse.Namespace, _bar: Bar) -> Answer:
@@ -231,7 +259,7 @@ def _example(args: argparse.Namespace, bar: Bar) -> Answer:
     from curation.example import example
 
     result = example(_workspace(args), args.rows, bar)
-    return Answer({**result.report, **_marks(result)}, [result.report["note"]])
+    return Answer({**result.report, **_marks(result)})
 
 
 def _explain(args: argparse.Namespace, _bar: Bar) -> Answer:
@@ -248,7 +276,6 @@ def _status(args: argparse.Namespace, _bar: Bar) -> Answer:
 
 def _backup(args: argparse.Namespace, _bar: Bar) -> Answer:
     from curation.backup import backup
-
     from curation.status import status
 
     workspace = _workspace(args)
@@ -258,7 +285,6 @@ def _backup(args: argparse.Namespace, _bar: Bar) -> Answer:
 
 def _restore(args: argparse.Namespace, _bar: Bar) -> Answer:
     from curation.backup import restore
-
     from curation.status import status
 
     done = restore(_folder(args), Path(args.file))
@@ -312,7 +338,7 @@ def _add_import(commands: Any) -> None:
         actions, "import", "import instruction data; bad rows are listed, the rest is kept", _import
     )
     parser.add_argument("file", metavar="FILE", help="JSON, JSONL or Parquet, also .gz; or hf:NAME[:SPLIT]")
-    parser.add_argument("--name", help="label of the set (default: the file's name)")
+    parser.add_argument("--name", type=_word, help="label of the set (default: the file's name)")
     parser.add_argument("--licence", metavar="SPDX", help="licence of the rows, such as MIT or CC-BY-NC-4.0")
     for field in ("instruction", "input", "response"):
         parser.add_argument(
@@ -345,6 +371,7 @@ def _add_near(commands: Any) -> None:
     parser.add_argument("--budget", type=int, help="pairs that people are asked about (default 500)")
     parser.add_argument(
         "--model",
+        type=_word,
         help="sentence-transformers model by name or folder (default all-MiniLM-L6-v2, bundled; "
         "for other languages paraphrase-multilingual-MiniLM-L12-v2)",
     )
@@ -381,7 +408,10 @@ def _add_decontaminate(commands: Any) -> None:
         "--budget", type=int, default=500, help="rows that people are asked about (default 500)"
     )
     parser.add_argument(
-        "--model", default="all-MiniLM-L6-v2", help="sentence-transformers model by name or folder"
+        "--model",
+        type=_word,
+        default="all-MiniLM-L6-v2",
+        help="sentence-transformers model by name or folder",
     )
     parser.add_argument("--matches", metavar="FILE", help="write every match as JSON lines")
 
@@ -393,7 +423,7 @@ def _add_review(commands: Any) -> None:
     actions = family.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Parser)
     listing = _command(actions, "list", "list the questions, most uncertain first", _review)
     listing.add_argument("--state", choices=("open", "settled", "disputed"))
-    listing.add_argument("--limit", type=int, help="list at most so many")
+    listing.add_argument("--limit", type=_count, help="list at most so many")
     vote = _command(actions, "vote", "settle a question", _review)
     vote.add_argument("item", metavar="ITEM", help="ID@VERSION as `review list` prints it")
     vote.add_argument("verdict", metavar="VERDICT",
@@ -404,7 +434,7 @@ def _add_review(commands: Any) -> None:
     undo.add_argument("item", metavar="ITEM", nargs="?", help="take back the vote on this item instead")
     for parser in (vote, undo):
         parser.add_argument(
-            "--as", dest="person", default="me", metavar="NAME", help="who votes (default: me)"
+            "--as", dest="person", type=_word, default="me", metavar="NAME", help="who votes (default: me)"
         )
     for name, help in (("export", "write every vote to a file"), ("import", "add votes from a file")):
         _command(actions, name, help, _review).add_argument("file", metavar="FILE")
@@ -445,7 +475,9 @@ def _add_rest(commands: Any) -> None:
     parser.add_argument("id", metavar="ID")
     parser.add_argument("--stage", choices=("clean", "near-duplicates", "decontaminate"))
     parser.add_argument("--undo", action="store_true", help="drop it again")
-    parser.add_argument("--as", dest="person", default="me", metavar="NAME", help="who says so (default: me)")
+    parser.add_argument(
+        "--as", dest="person", type=_word, default="me", metavar="NAME", help="who says so (default: me)"
+    )
     _command(commands, "status", "count the rows of every stage", _status)
     for name, help, run in (
         ("backup", "write the workspace to one file", _backup),
@@ -455,18 +487,29 @@ def _add_rest(commands: Any) -> None:
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a number between 0 and 1")
     return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 or more")
+    return int(text)
+
+
+def _word(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 def _range(text: str) -> tuple[float, float]:
     low, colon, high = text.partition(":")
-    try:
-        values = float(low), float(high)
-    except ValueError:
-        colon = ""
     if not colon:
         raise argparse.ArgumentTypeError(f"{text} is not LOW:HIGH, such as 0.80:0.88")
-    return values
+    return _share(low), _share(high)

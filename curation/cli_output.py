@@ -60,16 +60,16 @@ def _tell_item(item: Mapping[str, Any]) -> None:
         if row is not None:
             print(f"  {side:5} {row['id'][:12]}  {_short(row['instruction'] + ' ' + row['input'])}")
     for match in item["evidence"].get("matches", [])[:1]:
-        print(f"  item  {match['benchmark']} {match['item']}  joint {match['joint']:.3f}")
+        print(f"  item  {visible(match['benchmark'])} {visible(match['item'])}  joint {match['joint']:.3f}")
     for person, verdict in item["votes"].items():
-        print(f"  {person}: {verdict}")
+        print(f"  {visible(person)}: {verdict}")
 
 
 def _tell_mapping(values: Mapping[str, Any], indent: str) -> None:
     for key, value in values.items():
         if key in ("unchanged", "attached") or value is None or value == [] or value == {}:
             continue
-        label = f"{indent}{str(key).replace('_', ' ')}"
+        label = f"{indent}{visible(str(key)).replace('_', ' ')}"
         if isinstance(value, Mapping):
             print(f"{label}:")
             _tell_mapping(value, indent + INDENT)
@@ -96,15 +96,15 @@ def _plain(value: Any, indent: str) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4f}".rstrip("0").rstrip(".")
-    text = _visible(str(value))
+    text = visible(str(value))
     return text if "\n" not in text else "\n" + "\n".join(f"{indent}    {line}" for line in text.split("\n"))
 
 
 def _short(text: str) -> str:
-    one_line = " ".join(_visible(text).split())
+    one_line = " ".join(visible(text).split())
     return one_line if len(one_line) <= WIDTH else one_line[: WIDTH - 1] + "…"
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Show control characters as marks: text of strangers must not steer the terminal."""
     return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.atomic import atomic_write
-from curation.benchmarks import load_benchmark, parse_benchmark
+from curation.benchmarks import KNOWN_SHA256, LoadedBenchmark, load_benchmark, parse_benchmark
 from curation.embedding import BUNDLED, SentenceEmbedder, TextRef, VectorCache, Vectors, embed_missing, key_of
 from curation.errors import WrongInput
 from curation.pairs import MARGIN
@@ -35,6 +35,7 @@ CODE = "1"
 DETECTORS = ("substring", "cosine")
 THRESHOLD = 0.8  # Platypus notebook, second cell, inclusive
 ROWS = 2048  # training rows met with all items at a time
+SHOWN_ITEMS = 20  # benchmark items a question shows; its verdict covers these and no others
 SHOWN = 300  # characters of matched text kept as evidence
 
 
@@ -80,13 +81,13 @@ def decontaminate(
     rows = runs.input_rows(db, STAGE)
     if not rows.seqs:
         raise WrongInput("There are no samples to check; import some with `samples import FILE`")
-    names = [pin_benchmark(db, spec) for spec in settings.benchmarks]
+    names = pin_benchmarks(db, settings.benchmarks)
     embedder = SentenceEmbedder(settings.model)
     request = runs.Request(
         STAGE,
         {
             **asdict(settings),
-            "benchmarks": {name: _pinned_hash(db, name) for name in names},
+            "benchmarks": {name: _pinned(db, name).sha256 for name in names},
             "detectors": list(settings.detectors),
             "model_hash": embedder.hash,
         },
@@ -98,32 +99,51 @@ def decontaminate(
     )
     with db.reading() as connection:
         result.report |= live_counts(connection, result.run_id)
+    result.warnings = [
+        f"{name} is not the published file that Winnow knows (its sha256 differs)"
+        for name in names
+        if name in KNOWN_SHA256 and not _pinned(db, name).verified
+    ]
     return result
 
 
-def pin_benchmark(db: Database, spec: str) -> str:
-    """Load a benchmark the first time and record its hash; later refuse any other content. Give its name."""
-    name, file = parse_benchmark(spec)
-    known = pinned.pinned(db, name)
-    if known is not None and file is None:
-        return name
-    loaded = load_benchmark(spec)
-    if known is None:
-        pinned.pin(db, name, loaded.sha256, loaded.revision, loaded.origin, loaded.verified, loaded.items)
+def pin_benchmarks(db: Database, specs: Sequence[str]) -> list[str]:
+    """Load benchmarks and record their hashes the first time; refuse any other content later. Give the names.
+
+    All are loaded before one is recorded, so that a mistyped command pins nothing.
+    """
+    loaded: dict[str, LoadedBenchmark] = {}
+    names = []
+    for spec in specs:
+        name, file = parse_benchmark(spec)
+        names.append(name)
         known = pinned.pinned(db, name)
-    if known is None or known.sha256 != loaded.sha256:
+        if known is not None and file is None:
+            continue
+        one = load_benchmark(spec)
+        if name in loaded or (known is not None and known.sha256 != one.sha256):
+            other = loaded[name].sha256 if name in loaded else known.sha256  # type: ignore[union-attr]
+            _refuse_other_content(name, file, one.sha256, other)
+        loaded[name] = one
+    for name, one in loaded.items():
+        pinned.pin(db, name, one.sha256, one.revision, one.origin, one.verified, one.items)
+        if _pinned(db, name).sha256 != one.sha256:  # another process pinned it meanwhile
+            _refuse_other_content(name, None, one.sha256, _pinned(db, name).sha256)
+    return list(dict.fromkeys(names))
+
+
+def _refuse_other_content(name: str, file: Path | None, found: str, known: str) -> None:
+    if found != known:
         raise WrongInput(
-            f"{file or name} is not the {name} this workspace has used so far (sha256 {loaded.sha256[:12]}…, "
-            f"pinned {known.sha256[:12] if known else '?'}…); restore that file, "
-            f"or give the new one another name: --benchmark {name}-2={file or 'FILE'}"
+            f"{file or name} is not the {name} used so far (sha256 {found[:12]}…, pinned {known[:12]}…); "
+            f"restore that file, or give the new one another name: --benchmark {name}-2={file or 'FILE'}"
         )
-    return name
 
 
-def _pinned_hash(db: Database, name: str) -> str:
+def _pinned(db: Database, name: str) -> Row[Any]:
     known = pinned.pinned(db, name)
     assert known is not None
-    return str(known.sha256)
+    return known
 
 
 def live_counts(connection: Connection, run_id: int) -> Report:
@@ -533,8 +553,8 @@ def _questions(
     """Put the rows to ask about into the form of the review queue."""
     rows: dict[str, dict[str, Any]] = {}
     for priority, seq in enumerate(asked):
-        matches = judged[seq].matches
-        one = [_evidence(m, items[m.item]) for m in matches[:5]]
+        matches = judged[seq].matches[:SHOWN_ITEMS]
+        one = [_evidence(m, items[m.item]) for m in matches]
         id = item_id(facts[seq].content, items[matches[0].item].content_hash)
         rows.setdefault(id, {
             "id": id,

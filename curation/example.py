@@ -107,6 +107,11 @@ def _harvest(stage: Stage, rows: int) -> Report:
         raise WrongInput(
             "No installed package under an open licence has documented functions; import data instead"
         )
+    if samples.count(stage.db) != number:
+        raise WrongInput(
+            "This workspace holds part of an example of another size, or of other packages; "
+            "give this one a folder of its own with --workspace"
+        )
     report: dict[str, Any] = {"samples": number, "skipped": dict(sorted(skipped.items()))}
     with stage.finishing() as connection:
         runs.finish(connection, stage.run_id, report)

@@ -1,6 +1,8 @@
 """Export: a frozen version as files that trainers and `datasets.load_dataset` read, with a card."""
 
+import fcntl
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,7 +16,7 @@ from curation.stage import Report
 from curation.workspace import Workspace
 
 PROVENANCE = ("id", "source", "row", "name", "licence", "method", "file_id", "seed_id", "content_hash")
-NON_COMMERCIAL = ("-NC", "NON-COMMERCIAL", "NONCOMMERCIAL")
+NON_COMMERCIAL = re.compile(r"\bNC\b|NON-?COMMERCIAL")  # in any spelling of the licence
 BATCH = 1_000  # rows written together to Parquet
 MARK = "winnow-export.json"  # written last: a folder with it is a whole export
 
@@ -70,8 +72,16 @@ def export(workspace: Workspace, name: str, form: str, files: str, folder: Path)
 
     Raises WrongInput when there is no such version, or the folder holds something else.
     """
-    manifest, rows_file = read_rows(workspace, name)
     folder = folder.expanduser().resolve()
+    if folder.exists() and not folder.is_dir():
+        raise WrongInput(f"{folder} is a file; give --to a folder")
+    with (workspace.folder / "export.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two exports into one folder would undo each other
+        return _export(workspace, name, form, files, folder)
+
+
+def _export(workspace: Workspace, name: str, form: str, files: str, folder: Path) -> Exported:
+    manifest, rows_file = read_rows(workspace, name)
     wanted = {"version": name, "sha256": manifest["report"]["sha256"], "format": form, "files": files}
     before = _mark(folder)
     if (
@@ -248,7 +258,8 @@ def _section(title: str, head: tuple[str, str], rows: Any) -> str:
 
 def _cell(text: str) -> str:
     """Show a name as text: names come from files, so nothing in them may act as Markdown."""
-    plain = " ".join(str(text).split())[:120].replace("`", "'").replace("|", "/")
+    shown = "".join(c if c.isprintable() else " " for c in str(text))
+    plain = " ".join(shown.split())[:120].replace("`", "'").replace("|", "/")
     return f"`{plain}`"
 
 
@@ -264,7 +275,7 @@ def _method_notes(manifest: Mapping[str, Any]) -> str:
 
 def _licence_note(licences: Mapping[str, int]) -> str:
     notes = []
-    if any(mark in licence.upper() for licence in licences for mark in NON_COMMERCIAL):
+    if any(NON_COMMERCIAL.search(re.sub(r"[\s_]+", "-", licence.upper())) for licence in licences):
         notes.append(
             "**Some rows are under a non-commercial licence**, "
             "and so is what is trained or derived from them."
@@ -287,9 +298,10 @@ def _decontamination(manifest: Mapping[str, Any]) -> str:
         + ", ".join(stage["settings"]["detectors"])
         + f", band {stage['settings']['low']} to {stage['settings']['high']}.\n",
     ]
-    lines += ["| benchmark | items | sha256 |", "|---|--:|---|"]
+    lines += ["| benchmark | items | sha256 | the published file |", "|---|--:|---|---|"]
     lines += [
-        f"| {_cell(name)} | {pin['items']:,} | `{pin['sha256'][:16]}…` |"
+        f"| {_cell(name)} | {pin['items']:,} | `{pin['sha256'][:16]}…` | "
+        f"{'yes' if pin['verified'] else 'not known'} |"
         for name, pin in manifest["benchmarks"].items()
     ]
     return "\n".join(lines) + "\n"

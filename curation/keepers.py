@@ -86,10 +86,12 @@ def decide(
     policy: Policy,
     rulings: Mapping[int, Ruling],
     rescued: Collection[int] = (),
+    disputed: Collection[int] = (),
 ) -> Decisions:
     """Walk the rows of a graph best first and give the fate of each.
 
-    `order` lists every row once, best first; `rulings` maps numbers of pairs to what people settled.
+    `order` lists every row once, best first; `rulings` maps numbers of pairs to what people settled;
+    `disputed` are pairs on which people disagree: they stay questions, whatever the budget.
     """
     out = {
         row for pair, ruling in rulings.items() if ruling == Ruling.DROP_BOTH for row in _ends(graph, pair)
@@ -109,7 +111,7 @@ def decide(
     gray: list[tuple[int, list[int]]] = []
     for row, edges in conflicts.items():
         lost = [e for e in edges if e in better and better[e][1] == row]
-        sure = [e for e in edges if graph.zone[e] == Zone.DROP or e in better]
+        sure = [e for e in edges if (graph.zone[e] == Zone.DROP and e not in disputed) or e in better]
         if lost:
             _settle(decisions, row, Fate.BY_VERDICT, _closest(graph, lost))
         elif row in rescued:
@@ -119,6 +121,9 @@ def decide(
             decisions.asked.extend(edges)
         elif sure:
             _settle(decisions, row, Fate.NEAR_DUPLICATE, _closest(graph, sure))
+        elif any(edge in disputed for edge in edges):
+            _settle(decisions, row, Fate.ASKED, _closest(graph, edges))
+            decisions.asked.extend(edges)
         else:
             gray.append((row, edges))
     _spend(graph, policy, decisions, gray)

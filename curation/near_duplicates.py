@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from curation.atomic import atomic_write
 from curation.embedding import BUNDLED, SentenceEmbedder, TextRef, VectorCache, embed_missing, key_of
-from curation.errors import WrongInput
+from curation.errors import DamagedWorkspace, WrongInput
 from curation.keepers import DROPPED, Decisions, Fate, Graph, Policy, Ruling, Zone, decide
 from curation.pairs import exact_cosines, search_pairs
 from curation.records import digest, question_of
@@ -26,7 +26,7 @@ from curation.stage import Progress, Report, Stage, StageResult, run_stage, sile
 from curation.store import decisions as store
 from curation.store import reviews, runs, samples
 from curation.store.database import Connection, Database
-from curation.verdicts import settled_pairs
+from curation.verdicts import disputed_pairs, settled_pairs
 from curation.workspace import Workspace
 
 STAGE = "near-duplicates"
@@ -110,6 +110,8 @@ def near_duplicates(
         rows.hash,
         CODE,
     )
+    current = runs.current(workspace.database, STAGE)
+    again = again or (current is not None and not _edges_are_whole(workspace, current))
     result = run_stage(workspace, request, lambda stage: _run(stage, settings, embedder, rows), show, again)
     with workspace.database.reading() as connection:
         result.report |= live_counts(connection, result.run_id)
@@ -166,7 +168,7 @@ def _run(stage: Stage, settings: Settings, embedder: SentenceEmbedder, inputs: r
     left, right, cosine = _listed(found, vectors, settings)
     response = _response_cosines(stage, settings, embedder, cache, rows, left, right, cosine)
     edges = _edges(rows, left, right, cosine, response, settings)
-    save_edges(stage.workspace, stage.run_id, edges)
+    edges_sha256 = save_edges(stage.workspace, stage.run_id, edges)
 
     report = {
         "samples": len(rows.ids),
@@ -176,6 +178,7 @@ def _run(stage: Stage, settings: Settings, embedder: SentenceEmbedder, inputs: r
         "cut_short": cache.cut_short(keys, embedder.limit),
         "reads": inputs.stage_before,
         "damaged_vector_blocks": len(cache.damaged),
+        "edges_sha256": edges_sha256,
     }
     return _write(stage, settings, rows, edges, report, began)
 
@@ -286,14 +289,32 @@ def edges_file(workspace: Workspace, run_id: int) -> Path:
     return workspace.pairs / f"run-{run_id}-edges.npy"
 
 
-def save_edges(workspace: Workspace, run_id: int, edges: Edges) -> None:
+def save_edges(workspace: Workspace, run_id: int, edges: Edges) -> str:
+    """Keep the pairs of a run and give the sha256 of the file."""
     with atomic_write(edges_file(workspace, run_id)) as file:
         np.save(file, edges, allow_pickle=False)
+    return sha256(edges_file(workspace, run_id).read_bytes()).hexdigest()
+
+
+def _edges_are_whole(workspace: Workspace, run: Any) -> bool:
+    try:
+        found = sha256(edges_file(workspace, run.id).read_bytes()).hexdigest()
+    except OSError:
+        return False
+    return bool(found == run.report.get("edges_sha256"))
 
 
 def load_edges(workspace: Workspace, run_id: int) -> Edges:
-    """Give the pairs of a run at or above its threshold, left before right in import order."""
-    edges: Edges = np.load(edges_file(workspace, run_id), allow_pickle=False)
+    """Give the pairs of a run at or above its threshold, left before right in import order.
+
+    Raises DamagedWorkspace when the file is missing or cut short.
+    """
+    try:
+        edges: Edges = np.load(edges_file(workspace, run_id), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DamagedWorkspace(
+            f"{edges_file(workspace, run_id)} is missing or damaged; run `near-duplicates` again"
+        ) from error
     return edges
 
 
@@ -355,6 +376,7 @@ class Case:
     edges: Edges
     rulings: dict[int, Ruling]
     rescued: dict[int, str]  # seq -> who put the row back
+    disputed: set[int]  # pairs on which people disagree
 
     @classmethod
     def of(
@@ -362,9 +384,11 @@ class Case:
     ) -> "Case":
         """Bring together what people have settled about any of these pairs, in this run or earlier."""
         verdicts = settled_pairs(connection)
+        argued = disputed_pairs(connection) if settings.asks else set()  # presets ask nothing
         rulings: dict[int, Ruling] = {}
-        if verdicts:
-            known = {hash for pair in verdicts for hash in pair}
+        disputed: set[int] = set()
+        if verdicts or argued:
+            known = {hash for pair in (*verdicts, *argued) for hash in pair}
             is_known = np.array([hash in known for hash in rows.content])
             left, right = rows.by_number(edges["left"]), rows.by_number(edges["right"])
             for number in np.flatnonzero(is_known[left] & is_known[right]):
@@ -372,7 +396,9 @@ class Case:
                 verdict = verdicts.get(frozenset(hashes))
                 if verdict is not None:
                     rulings[int(number)] = _ruling(verdict, hashes[0])
-        return cls(settings, rows, edges, rulings, rescued)
+                elif frozenset(hashes) in argued:
+                    disputed.add(int(number))
+        return cls(settings, rows, edges, rulings, rescued, disputed)
 
     def decide(
         self, budget: int, open_pairs: str = "ask",
@@ -390,7 +416,9 @@ class Case:
             frozenset(numbers[seq] for seq in pending if seq in numbers),
         )
         rescued = {numbers[seq] for seq in self.rescued if seq in numbers}
-        decisions = decide(graph, [int(place[n]) for n in self._order()], policy, self.rulings, rescued)
+        decisions = decide(
+            graph, [int(place[n]) for n in self._order()], policy, self.rulings, rescued, self.disputed
+        )
         decisions.fate = decisions.fate[place]
         decisions.edge = decisions.edge[place]
         return decisions
@@ -496,8 +524,11 @@ class Case:
         return {
             "id": self._item_id(edge),
             "evidence": evidence,
-            # Rounded: the same texts embedded in another batch differ in the last bits.
-            "evidence_hash": digest(f"{one['cosine']:.4f}", f"{one['response']:.4f}", self.settings.text),
+            # Rounded: the same texts embedded in another batch differ in the last bits. The content on
+            # the left is part of it: "left" must mean the row that was shown there.
+            "evidence_hash": digest(
+                f"{one['cosine']:.4f}", f"{one['response']:.4f}", self.settings.text, self.rows.content[left]
+            ),
             "subject": {"left": self.rows.content[left], "right": self.rows.content[right]},
             "left_seq": int(one["left"]),
             "right_seq": int(one["right"]),

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,36 +34,53 @@ class Question:
 
     item: Row[Any]
     standing: Standing
+    is_asked: bool  # the current run of its stage still waits for an answer
 
     @property
     def state(self) -> str:
-        if not self.standing.latest:
-            return "open"
-        return "disputed" if self.standing.disputed else "settled"
+        if self.standing.disputed:
+            return "disputed"
+        return "open" if self.is_asked else "settled"
 
 
 def questions(connection: Connection) -> list[Question]:
     """Give the questions that matter now, near-duplicates first, most uncertain first.
 
     Near-duplicates come first because settling them takes rows out of the contamination queue: what
-    was asked about a row that an earlier stage has dropped since is no longer a question.
+    was asked about a row that an earlier stage has dropped since is no longer a question. Whether a
+    question is open is read from what the current runs decided, never from the votes alone: evidence
+    that is new since a vote asks again.
     """
     standing = standings(reviews.votes(connection))
-    dropped = _dropped_before_contamination(connection)
-    asked = [
-        item
-        for item in reviews.asked_items(connection)
-        if item.kind == near_duplicates.STAGE or item.left_seq not in dropped
-    ]
-    asked.sort(key=lambda item: (item.kind != near_duplicates.STAGE, item.priority, item.id))
-    return [Question(item, standing.get(item.id, Standing())) for item in asked]
+    waiting = _waiting(connection)
+    found = []
+    for item in reviews.asked_items(connection):
+        one = Question(item, standing.get(item.id, Standing()), _subject(item) in waiting)
+        if one.is_asked or one.standing.latest:
+            found.append(one)
+    found.sort(key=lambda q: (q.item.kind != near_duplicates.STAGE, q.item.priority, q.item.id))
+    return found
 
 
-def _dropped_before_contamination(connection: Connection) -> set[int]:
-    run = runs.current_in(connection, near_duplicates.STAGE)
-    if run is None:
-        return set()
-    return {one.seq for one in decisions.outcomes_in(connection, run.id) if one.state == "dropped"}
+def _subject(item: Row[Any]) -> tuple[str, str]:
+    """Give what decides whether an item is still asked: the pair, or the content of the row."""
+    if item.kind == near_duplicates.STAGE:
+        return item.kind, item.id
+    return item.kind, item.subject["sample"]
+
+
+def _waiting(connection: Connection) -> set[tuple[str, str]]:
+    waiting: set[tuple[str, str]] = set()
+    near = runs.current_in(connection, near_duplicates.STAGE)
+    if near is not None:
+        waiting |= {(near.stage, id) for id in decisions.asked_pair_items(connection, near.id)}
+    checked = runs.current_in(connection, decontaminate.STAGE)
+    if checked is not None:
+        before = None if near is None else near.id
+        waiting |= {
+            (checked.stage, content) for content in decisions.asked_contents(connection, checked.id, before)
+        }
+    return waiting
 
 
 def counts(workspace: Workspace) -> dict[str, Any]:
@@ -147,6 +164,7 @@ def undo(workspace: Workspace, person: str = "me", reference: str | None = None)
     with workspace.database.transaction() as connection:
         standing = standings(reviews.votes(connection, only))
         own = [s.latest[person] for s in standing.values() if person in s.latest]
+        own = [vote for vote in own if reviews.item_in(connection, vote.item_id) is not None]
         if not own:
             where = "" if only is None else f" on {only}"
             raise WrongInput(f"{person} has no vote{where} to take back")
@@ -162,7 +180,7 @@ def undo(workspace: Workspace, person: str = "me", reference: str | None = None)
 
 def _parse(reference: str) -> tuple[str, int]:
     item_id, at, version = reference.partition("@")
-    if not at or not version.isdigit():
+    if not at or not version.isdecimal() or len(version) > 9:
         raise WrongInput(f"{reference!r} must be ID@VERSION, as `review list` prints it")
     return item_id, int(version)
 
@@ -185,9 +203,15 @@ def _add(
 
 def _take_effect(connection: Connection, workspace: Workspace, item: Row[Any]) -> None:
     if item.kind == near_duplicates.STAGE:
-        near_duplicates.redecide(connection, workspace, [item.left_seq, item.right_seq])
+        near_duplicates.redecide(connection, workspace, _rows_of_pairs(connection, [item.subject]))
     else:
         decontaminate.redecide(connection)
+
+
+def _rows_of_pairs(connection: Connection, subjects: Iterable[Mapping[str, str]]) -> list[int]:
+    """Give every row that has a content of these pairs: a verdict counts for all of them."""
+    contents = {subject[side] for subject in subjects for side in ("left", "right")}
+    return samples.seqs_of_contents(connection, contents)
 
 
 def rescue(
@@ -228,8 +252,18 @@ def _stage_to_rescue_from(connection: Connection, seq: int, only: str | None, un
             return stage
         states = {one.seq: one.state for one in decisions.outcomes_in(connection, run.id)}
         if not undo and states.get(seq) == "dropped":
+            _refuse_to_overrule(connection, run.id, seq)
             return stage
     return None
+
+
+def _refuse_to_overrule(connection: Connection, run_id: int, seq: int) -> None:
+    for rejection in decisions.rejections_in(connection, run_id, seq):
+        if rejection.reason.endswith("verdict"):
+            item = rejection.evidence.get("item") or rejection.evidence.get("item_id")
+            raise WrongInput(
+                f"A person dropped this row; take that vote back with `review undo {item} --as NAME`"
+            )
 
 
 def export_votes(workspace: Workspace, file: Path) -> int:
@@ -254,24 +288,25 @@ def import_votes(workspace: Workspace, file: Path) -> dict[str, int]:
     with workspace.database.transaction() as connection:
         id_of = {vote.client_id: vote.id for vote in reviews.votes(connection)}
         for line in lines:
+            item = reviews.item_in(connection, line["item_id"])
+            if item is not None and item.kind != line["kind"]:
+                raise WrongInput(
+                    f"{file}: {line['item_id']} is a question of {item.kind}; nothing was imported"
+                )
             values = {**line, "undoes": id_of.get(line["undoes"])}
             if reviews.add_vote(connection, values):
                 new += 1
                 id_of[line["client_id"]] = reviews.votes(connection, line["item_id"])[-1].id
-        _apply_all(connection, workspace, {line["item_id"] for line in lines})
+        _apply_all(connection, workspace, lines)
     return {"votes": len(lines), "new": new}
 
 
-def _apply_all(connection: Connection, workspace: Workspace, item_ids: set[str]) -> None:
-    found = [
-        item for item in (reviews.item_in(connection, id) for id in sorted(item_ids)) if item is not None
-    ]
-    pairs = [
-        seq for item in found if item.kind == near_duplicates.STAGE for seq in (item.left_seq, item.right_seq)
-    ]
+def _apply_all(connection: Connection, workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> None:
+    pairs = [line["subject"] for line in lines if line["kind"] == near_duplicates.STAGE]
     if pairs:
-        near_duplicates.redecide(connection, workspace, pairs)
-    if any(item.kind == decontaminate.STAGE for item in found):
+        near_duplicates.redecide(connection, workspace, _rows_of_pairs(connection, pairs))
+    items = {line["item_id"] for line in lines if line["kind"] == decontaminate.STAGE}
+    if any(reviews.item_in(connection, id) is not None for id in items):
         decontaminate.redecide(connection)
 
 
@@ -282,13 +317,37 @@ def _read_votes(file: Path) -> Iterator[dict[str, Any]]:
         raise WrongInput(
             f"{file} could not be read as votes: {error}; give a file that `review export` wrote"
         ) from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # a note may hold other line ends
         if not line.strip():
             continue
         try:
             value = json.loads(line)
-            yield {name: value[name] for name in (*EXPORTED, "undoes")}
+            yield _checked({name: value[name] for name in (*EXPORTED, "undoes")})
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise WrongInput(
                 f"{file}, line {number} is not a vote ({error}); nothing was imported"
             ) from error
+
+
+def _checked(vote: dict[str, Any]) -> dict[str, Any]:
+    """Give the vote when it is one that `vote` or `undo` could have written; else ValueError or KeyError."""
+    for name, value in vote.items():
+        wanted = {"item_version": int, "subject": dict, "undoes": str | None}.get(name, str)
+        if not isinstance(value, wanted):
+            raise ValueError(f"{name} is {value!r}")
+    if vote["kind"] not in VERDICTS:
+        raise ValueError(f"there are no votes on {vote['kind']!r}")
+    if vote["verdict"] not in (*VERDICTS[vote["kind"]], "undo"):
+        raise ValueError(f"{vote['verdict']!r} is no verdict for {vote['kind']}")
+    json.dumps(vote, ensure_ascii=False).encode()  # raises UnicodeEncodeError, a ValueError
+    if not 0 < vote["item_version"] < 1 << 31:
+        raise ValueError(f"item_version is {vote['item_version']}")
+    subject = vote["subject"]
+    if vote["kind"] == near_duplicates.STAGE:
+        contents = [subject["left"], subject["right"]]
+    else:
+        matches = [one[name] for one in subject["matches"] for name in ("item", "side")]
+        contents = [subject["sample"], *matches]
+    if not all(isinstance(content, str) for content in contents):
+        raise ValueError(f"its subject is {subject!r}")
+    return vote

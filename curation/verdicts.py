@@ -19,17 +19,29 @@ class Standing:
     latest: dict[str, Row[Any]] = field(default_factory=dict)  # person -> vote
 
     @property
-    def verdicts(self) -> set[str]:
-        return {vote.verdict for vote in self.latest.values()}
+    def meanings(self) -> set[tuple[str, str | None]]:
+        """Give what people decided: left and right are what stood there when they voted."""
+        return {_meaning(vote) for vote in self.latest.values()}
 
     @property
     def settled(self) -> str | None:
-        """Give the verdict when everyone who voted agrees."""
-        return next(iter(self.verdicts)) if len(self.verdicts) == 1 else None
+        """Give the verdict, as the first of them said it, when everyone who voted agrees."""
+        return next(iter(self.latest.values())).verdict if len(self.meanings) == 1 else None
 
     @property
     def disputed(self) -> bool:
-        return len(self.verdicts) > 1
+        return len(self.meanings) > 1
+
+
+def _winner(vote: Row[Any]) -> str | None:
+    """Give the content that a vote on a pair calls the better one."""
+    side = {"keep-left": "left", "keep-right": "right"}.get(vote.verdict)
+    return None if side is None else str(vote.subject[side])
+
+
+def _meaning(vote: Row[Any]) -> tuple[str, str | None]:
+    winner = _winner(vote)
+    return (vote.verdict, None) if winner is None else ("keep", winner)
 
 
 def standings(votes: Iterable[Row[Any]]) -> dict[str, Standing]:
@@ -53,8 +65,17 @@ def settled_pairs(connection: Connection) -> dict[frozenset[str], tuple[str, str
         if verdict is None or vote is None or vote.kind != "near-duplicates":
             continue
         subject = vote.subject
-        winner = {"keep-left": subject["left"], "keep-right": subject["right"]}.get(verdict)
-        found[frozenset((subject["left"], subject["right"]))] = (verdict, winner)
+        found[frozenset((subject["left"], subject["right"]))] = (verdict, _winner(vote))
+    return found
+
+
+def disputed_pairs(connection: Connection) -> set[frozenset[str]]:
+    """Give the contents of the near-duplicate pairs on which people disagree."""
+    found = set()
+    for standing in standings(reviews.votes(connection)).values():
+        vote = next(iter(standing.latest.values()), None)
+        if standing.disputed and vote is not None and vote.kind == "near-duplicates":
+            found.add(frozenset((vote.subject["left"], vote.subject["right"])))
     return found
 
 

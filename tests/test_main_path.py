@@ -272,3 +272,18 @@ def test_a_rescued_row_is_pending_and_comes_back_in_the_version(
     imported.done("rescue", row["id"], "--undo")
     assert _by_row(imported, 4)["stages"][0]["state"] == "dropped"
     assert imported("rescue", row["id"], "--undo", "--stage", "clean").status == 2
+
+
+def test_near_duplicates_are_stale_when_a_keeper_left_their_input(cli: CommandLine, tmp_path: Path) -> None:
+    """Else both halves of a pair could go: one for its twin, the twin for something else."""
+    rows = [
+        row("Reverse a string in Python", "s[::-1]"),
+        row("Reverse a string in Python!", "s[::-1] # a longer answer, kept"),
+        row("An unrelated task about SQL", "s[::-1]  # a longer answer, kept".replace(" ", "")),
+    ]
+    cli.done("samples", "import", write_jsonl(tmp_path / "set.jsonl", rows))
+    cli.done("clean", "--rule", "platypus")
+    assert cli.done("near-duplicates", "--preset", "paper")["dropped"] == 1
+    assert cli.done("clean", "--rule", "magicoder")["dropped"] == {"duplicate_solution": 1}
+    assert cli.done("status")["stages"]["near-duplicates"]["stale"] == 1
+    assert "near-duplicates is stale: 1 rows changed" in cli("assemble", "v1").err

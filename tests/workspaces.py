@@ -1,4 +1,4 @@
-"""What several tests need: the shared data, small sets with a known answer, and the command line in-process."""
+"""What several tests need: the shared data, a small set with a known answer, the command line."""
 
 import gzip
 import json

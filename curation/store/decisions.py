@@ -106,6 +106,12 @@ def rejections_of(db: Database, run_id: int, seq: int) -> list[Row[Any]]:
         )
 
 
+def rejections_in(connection: Connection, run_id: int, seq: int) -> list[Row[Any]]:
+    return list(
+        connection.execute(select(rejection).where(rejection.c.run_id == run_id, rejection.c.seq == seq))
+    )
+
+
 def rejected_for(db: Database, run_id: int, keeper_id: str) -> list[Row[Any]]:
     """Give the rejections of a run that name this sample as the keeper."""
     with db.reading() as connection:
@@ -198,6 +204,29 @@ def pairs_of(db: Database, run_id: int, seq: int) -> list[Row[Any]]:
                 .order_by(pair.c.cosine.desc(), pair.c.left_seq, pair.c.right_seq)
             )
         )
+
+
+def asked_pair_items(connection: Connection, run_id: int) -> list[str]:
+    """Name the review items of the pairs that wait for an answer."""
+    pair = near_duplicate_pair
+    query = select(pair.c.item_id).where(pair.c.run_id == run_id, pair.c.decision == "ask")
+    return [item_id for item_id in connection.execute(query).scalars() if item_id is not None]
+
+
+def asked_contents(connection: Connection, run_id: int, before: int | None) -> set[str]:
+    """Give the contents of the rows that wait for an answer and that the run `before` has not dropped."""
+    match = contamination_match
+    query = (
+        select(match.c.seq, sample.c.content_hash)
+        .join(sample, sample.c.seq == match.c.seq)
+        .where(match.c.run_id == run_id, match.c.decision == "ask")
+        .distinct()
+    )
+    gone: set[int] = set()
+    if before is not None:
+        dropped = select(outcome.c.seq).where(outcome.c.run_id == before, outcome.c.state == "dropped")
+        gone = set(connection.execute(dropped).scalars())
+    return {content for seq, content in connection.execute(query) if seq not in gone}
 
 
 def asked_pairs(connection: Connection, run_id: int) -> int:

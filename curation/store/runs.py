@@ -96,7 +96,7 @@ def _is_alive(lock: Row[Any]) -> bool:
         # Rounded: the start time is computed from the clock at boot and may wobble by hundredths.
         process = psutil.Process(lock.pid)
         is_same = abs(process.create_time() - lock.process_started) < 2.0
-        return is_same and process.status() != psutil.STATUS_ZOMBIE  # killed, and nobody has looked yet
+        return bool(is_same and process.status() != psutil.STATUS_ZOMBIE)  # killed, but not yet waited for
     except psutil.NoSuchProcess:
         return False
 

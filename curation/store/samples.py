@@ -1,6 +1,7 @@
 """Samples, seeds and the files they came from."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
@@ -72,20 +73,34 @@ def all_seqs(connection: Connection) -> list[int]:
     return list(connection.execute(select(sample.c.seq).order_by(sample.c.seq)).scalars())
 
 
-def rule_facts(connection: Connection, seqs: Sequence[int]) -> dict[int, Row[Any]]:
-    """Give id, content hash and response length in characters of these rows."""
-    found: dict[int, Row[Any]] = {}
-    columns = (
-        sample.c.seq,
-        sample.c.id,
-        sample.c.content_hash,
-        func.length(sample.c.response).label("length"),
-    )
+def seqs_of_contents(connection: Connection, hashes: Iterable[str]) -> list[int]:
+    """Give the numbers of all rows with these contents."""
+    wanted = sorted(set(hashes))
+    found: list[int] = []
+    for start in range(0, len(wanted), PAGE):
+        page = wanted[start : start + PAGE]
+        found += connection.execute(select(sample.c.seq).where(sample.c.content_hash.in_(page))).scalars()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFacts:
+    """What the keep rule looks at in a row."""
+
+    id: str
+    content_hash: str
+    length: int  # characters of the response
+
+
+def rule_facts(connection: Connection, seqs: Sequence[int]) -> dict[int, RuleFacts]:
+    """Give id, content hash and response length of these rows."""
+    found: dict[int, RuleFacts] = {}
+    columns = (sample.c.seq, sample.c.id, sample.c.content_hash, sample.c.response)
     for start in range(0, len(seqs), PAGE):
         page = [int(seq) for seq in seqs[start : start + PAGE]]
-        found.update(
-            {row.seq: row for row in connection.execute(select(*columns).where(sample.c.seq.in_(page)))}
-        )
+        for row in connection.execute(select(*columns).where(sample.c.seq.in_(page))):
+            # Counted here: SQLite's length() stops at a zero byte.
+            found[row.seq] = RuleFacts(row.id, row.content_hash, len(row.response))
     return found
 
 

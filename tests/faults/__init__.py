@@ -1,4 +1,4 @@
-"""What the tests of kills share: rows by a seed, the real command line to kill, and what must be equal after."""
+"""What the tests of kills share: rows by a seed, a command line to kill, and what must be equal after."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def write_rows(rows: Sequence[dict[str, Any]], file: Path) -> Path:
 
 
 def keep_made_up_vectors(rows: Sequence[dict[str, Any]], workspace: Path, random_seed: int) -> None:
-    """Fill the vector cache so that a search needs no model: rows that resemble the row before lie near it."""
+    """Fill the vector cache so that no model is needed; a row that resembles the row before lies near it."""
     noise = np.random.default_rng(random_seed)
     vectors: dict[bytes, Any] = {}
     last = None
@@ -94,7 +94,7 @@ def keep_made_up_vectors(rows: Sequence[dict[str, Any]], workspace: Path, random
 
 @dataclass(frozen=True)
 class Kill:
-    """When to kill: at a failpoint, or some seconds after a new file fits a pattern."""
+    """When to kill: at a failpoint, or some seconds after a file that fits a pattern was made or changed."""
 
     fault: str | None = None  # WINNOW_FAULT
     after: str = ""  # pattern below the workspace
@@ -138,17 +138,26 @@ def finish(workspace: Path, *words: str) -> dict[str, Any]:
     return report
 
 
+def signs(workspace: Path, pattern: str) -> set[tuple[Path, int]]:
+    """Give the files of a pattern with their times: what an earlier kill left counts when written again."""
+    found = set()
+    for file in workspace.glob(pattern):
+        with suppress(FileNotFoundError):  # just renamed
+            found.add((file, file.stat().st_mtime_ns))
+    return found
+
+
 def watch(workspace: Path, words: Sequence[str], patterns: Sequence[str]) -> list[float]:
-    """Run a command undisturbed. Gives the seconds from its start to a new file for each pattern, and to its end."""
+    """Run a command undisturbed. Gives the seconds until a file of each pattern changes, and to its end."""
     began = time.monotonic()
-    known = {pattern: set(workspace.glob(pattern)) for pattern in patterns}
+    known = {pattern: signs(workspace, pattern) for pattern in patterns}
     seen: dict[str, float] = {}
     with subprocess.Popen(
         command(workspace, *words), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL
     ) as process:
         while process.poll() is None:
             for pattern in set(patterns) - set(seen):
-                if set(workspace.glob(pattern)) - known[pattern]:
+                if signs(workspace, pattern) - known[pattern]:
                     seen[pattern] = time.monotonic() - began
             time.sleep(LOOK)
     assert process.returncode == 0
@@ -157,13 +166,13 @@ def watch(workspace: Path, words: Sequence[str], patterns: Sequence[str]) -> lis
 
 def kill(workspace: Path, words: Sequence[str], plan: Kill) -> bool:
     """Run a command and kill it as planned. Gives whether it died by that; else it was done before."""
-    known = set(workspace.glob(plan.after)) if plan.after else set()
+    known = signs(workspace, plan.after) if plan.after else set()
     with subprocess.Popen(
         command(workspace, *words), cwd=ROOT, env=environment(plan.fault),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         if plan.fault is None:
-            while process.poll() is None and not set(workspace.glob(plan.after)) - known:
+            while process.poll() is None and not signs(workspace, plan.after) - known:
                 time.sleep(LOOK)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(plan.delay)
@@ -207,17 +216,19 @@ def query(workspace: Path, statement: str) -> list[tuple[Any, ...]]:
 # Rows are named by the ids of samples, never by run numbers: an interrupted run takes a number.
 CURRENT = "JOIN stage_run ON stage_run.id = run_id AND stage_run.is_current"
 FACTS = {
-    "samples": "SELECT seq, id, content_hash, instruction, input, response, source, row, name, licence, file_hash, "
-    "file_id, extra FROM sample ORDER BY seq",
+    "samples": "SELECT seq, id, content_hash, instruction, input, response, source, row, name, licence, "
+    "file_hash, file_id, extra FROM sample ORDER BY seq",
     "files": "SELECT hash, source, name, settings, state, rows, warnings FROM source_file ORDER BY hash",
     "bad rows": "SELECT file_hash, row, line, reason, evidence FROM rejection WHERE seq IS NULL ORDER BY id",
     "outcomes": "SELECT stage, sample.id, outcome.state, position, cluster FROM outcome "
     f"{CURRENT} JOIN sample USING (seq) ORDER BY stage, sample.id",
     "rejections": "SELECT stage, sample.id, reason, evidence FROM rejection "
     f"{CURRENT} JOIN sample USING (seq) ORDER BY stage, sample.id",
-    "decided pairs": "SELECT l.id, r.id, cosine, response_cosine, decision, item_id FROM near_duplicate_pair "
-    f"{CURRENT} JOIN sample l ON l.seq = left_seq JOIN sample r ON r.seq = right_seq ORDER BY l.id, r.id",
-    "questions": "SELECT id, version, subject, evidence, evidence_hash, priority, asked FROM review_item ORDER BY id",
+    "decided pairs": "SELECT l.id, r.id, cosine, response_cosine, decision, item_id "
+    f"FROM near_duplicate_pair {CURRENT} JOIN sample l ON l.seq = left_seq "
+    "JOIN sample r ON r.seq = right_seq ORDER BY l.id, r.id",
+    "questions": "SELECT id, version, subject, evidence, evidence_hash, priority, asked FROM review_item "
+    "ORDER BY id",
     "versions": "SELECT name, sha256, rows, manifest FROM dataset_version ORDER BY name",
 }
 
