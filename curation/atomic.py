@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from curation.failpoints import failpoint
 
 PARTIAL = ".partial"
@@ -45,18 +47,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep_partial(folder: Path) -> list[Path]:
-    """Remove what killed writers left behind in this folder (not below it) and name it."""
-    found = sorted(folder.glob(f"*{PARTIAL}")) if folder.is_dir() else []
-    left = [file for file in found if _is_left(file)]
-    for file in left:
-        file.unlink(missing_ok=True)
+    """Remove what killed writers left behind in this folder (not below it) and name it.
+
+    Files of living processes stay: another stage may be writing beside us.
+    """
+    left = []
+    for file in sorted(folder.glob(f"*{PARTIAL}")) if folder.is_dir() else []:
+        writer = file.name.removesuffix(PARTIAL).rpartition(".")[2]
+        if not (writer.isdecimal() and int(writer) != os.getpid() and psutil.pid_exists(int(writer))):
+            file.unlink(missing_ok=True)
+            left.append(file)
     return left
-
-
-def _is_left(partial: Path) -> bool:
-    try:
-        with partial.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, FileNotFoundError):  # its writer lives, or has just renamed it
-        return False
-    return True

@@ -368,7 +368,11 @@ def _add_near(commands: Any) -> None:
         help="what is compared (default instruction, with input)",
     )
     parser.add_argument("--keep", choices=("longest", "first"), help="who stays (default longest response)")
-    parser.add_argument("--budget", type=int, help="pairs that people are asked about (default 500)")
+    parser.add_argument(
+        "--budget",
+        type=int,
+        help="pairs that people are asked about (default 500); disputed pairs come on top",
+    )
     parser.add_argument(
         "--model",
         type=_word,

@@ -462,10 +462,10 @@ class Case:
                 pairs[edge] = self._pair(edge, "drop" if fate in DROPPED else "rescued")
             if state == "dropped":
                 rejections.append(self._rejection(int(seq), fate, edge))
-        for edge in asked:
-            pairs[edge] = self._pair(edge, "ask")
         for edge, ruling in self.rulings.items():
             pairs[edge] = self._pair(edge, NAMES[ruling])
+        for edge in asked:  # last: verdicts that contradict each other in a circle are asked again
+            pairs[edge] = self._pair(edge, "ask")
         items = [self._item(edge, priority) for priority, edge in enumerate(decisions.asked)]
         return Written(outcomes, rejections, list(pairs.values()), _distinct(items))
 

@@ -246,3 +246,18 @@ def test_votes_of_another_workspace_do_not_hide_ones_own(imported: CommandLine, 
     bad = {**vote, "client_id": "a\ud800"}
     refused = imported("review", "import", write_jsonl(tmp_path / "bad.jsonl", [bad]))
     assert refused.status == 2 and "line 1" in refused.err
+
+
+def test_the_file_that_another_stage_is_writing_is_not_swept(tmp_path: Path) -> None:
+    import os
+    import subprocess
+    import sys
+
+    from curation.atomic import sweep_partial
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    alive, dead = tmp_path / f"a.npy.{os.getppid()}.partial", tmp_path / f"b.npy.{gone.pid}.partial"
+    alive.touch()
+    dead.touch()
+    assert sweep_partial(tmp_path) == [dead] and alive.exists() and not dead.exists()

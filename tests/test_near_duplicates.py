@@ -889,10 +889,6 @@ def test_a_vote_that_is_none_is_refused_with_its_line_and_nothing_is_imported(
     assert len(votes(asked)) == 1
 
 
-# --- known faults ---
-
-
-@pytest.mark.xfail(strict=True, reason="a row that verdicts in a circle leave pending has no open question")
 def test_a_row_that_waits_for_people_has_a_question_they_can_answer(new_workspace):
     """string over string-short over string-program over string: the third is pending, its pair settled."""
     workspace = new_workspace(["string", "string-short", "string-program"])
