@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 INDENT = "  "
+FOR_MACHINES = {"unchanged", "attached", "edges_sha256"}  # told otherwise, or of no use to a person
 WIDTH = 100  # characters of a text shown in a line
 
 
@@ -67,7 +68,7 @@ def _tell_item(item: Mapping[str, Any]) -> None:
 
 def _tell_mapping(values: Mapping[str, Any], indent: str) -> None:
     for key, value in values.items():
-        if key in ("unchanged", "attached") or value is None or value == [] or value == {}:
+        if key in FOR_MACHINES or value is None or value == [] or value == {}:
             continue
         label = f"{indent}{visible(str(key)).replace('_', ' ')}"
         if isinstance(value, Mapping):

@@ -55,7 +55,8 @@ def import_samples(
         **asdict(settings.fields),
     }
     if known is not None and known.state == "complete" and samples.count_of_file(db, source.hash):
-        return StageResult(_report(db, source, new=0), 0, unchanged=True, warnings=_differences(known, asked))
+        warnings = [*known.warnings, *_differences(known, asked)]  # the first may have gone with its process
+        return StageResult(_report(db, source, new=0), 0, unchanged=True, warnings=warnings)
     request = runs.Request(f"import:{source.hash[:16]}", asked, source.hash, CODE)
     result = run_stage(workspace, request, lambda stage: _run(stage, source, asked, settings.fields), show)
     if result.attached or result.unchanged:
