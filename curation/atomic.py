@@ -54,7 +54,18 @@ def sweep_partial(folder: Path) -> list[Path]:
     left = []
     for file in sorted(folder.glob(f"*{PARTIAL}")) if folder.is_dir() else []:
         writer = file.name.removesuffix(PARTIAL).rpartition(".")[2]
-        if not (writer.isdecimal() and int(writer) != os.getpid() and psutil.pid_exists(int(writer))):
+        if writer.isdecimal() and int(writer) != os.getpid() and psutil.pid_exists(int(writer)):
+            continue
+        if not _is_being_written(file):  # by another thread of this process
             file.unlink(missing_ok=True)
             left.append(file)
     return left
+
+
+def _is_being_written(partial: Path) -> bool:
+    try:
+        with partial.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError):  # it is locked, or has its name by now
+        return True
+    return False

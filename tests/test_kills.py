@@ -1,5 +1,6 @@
 """A few kills and full disks; tests/faults holds the long list (F29, F30, F35, F36, F42-F44, F53)."""
 
+import os
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,15 @@ def test_an_import_killed_twice_holds_the_same_rows_in_the_same_order(
 
     assert_equal_facts(facts(workspace), facts(imported))
     assert_clean(workspace)
+
+
+def test_an_import_killed_when_all_was_kept_still_says_what_it_noticed(
+    import_words: Sequence[str], imported: Path, tmp_path: Path
+) -> None:
+    """The ids that the file gives twice were to be told after the last commit."""
+    told = finish(copy_of(imported, tmp_path / "w"), *import_words)
+    assert told["unchanged"] and len(told["warnings"]) == 1
+    assert "ids stand on more than one row" in told["warnings"][0]
 
 
 def test_an_import_cut_short_is_not_finished_in_another_way(
@@ -223,7 +233,7 @@ def assert_one_clear_line(status: int, out: str, line: str) -> None:
 
 
 def test_a_sweep_removes_what_killed_writers_left_and_nothing_that_is_being_written(tmp_path: Path) -> None:
-    left = tmp_path / f"old.npy.1{PARTIAL}"  # process 1 lives, but it does not write this
+    left = tmp_path / f"old.npy.{os.getpid()}{PARTIAL}"  # an earlier process had our number
     left.write_bytes(b"half")
     with atomic_write(tmp_path / "new.npy") as file:
         file.write(b"whole")
