@@ -5,6 +5,7 @@ one model, whatever stage, file or version it stands in.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -57,6 +58,9 @@ class SentenceEmbedder:
     @property
     def _model(self):  # type: ignore[no-untyped-def]
         if self._loaded is None:
+            # Threads that wait must not spin: where others use the cores, too, it took twice as long. Read
+            # when torch is first imported.
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             from sentence_transformers import SentenceTransformer  # 5 s to import; pages stay quick
             from transformers.utils.logging import disable_progress_bar
 
