@@ -136,7 +136,19 @@ def _import(args: argparse.Namespace, bar: Bar) -> Answer:
     fields = FieldMap(args.instruction, args.input, args.response)
     settings = Settings(args.name, args.licence, fields)
     result = import_samples(_workspace(args), args.file, settings, bar)
-    return Answer({**result.report, **_marks(result), "warnings": result.warnings}, result.warnings)
+    notes = [*result.warnings, *_bad_rows(args.file, result.report)]
+    return Answer({**result.report, **_marks(result), "warnings": result.warnings}, notes)
+
+
+def _bad_rows(file: str, report: dict[str, Any]) -> list[str]:
+    """Name the rows that could not be used, each with its place and what is wrong."""
+    told = [
+        f"{file}, {'row' if bad['line'] is None else 'line'} "
+        f"{bad['row'] if bad['line'] is None else bad['line']}: {bad['message']}"
+        for bad in report["bad_rows"]
+    ]
+    more = sum(report["rejected"].values()) - len(told)
+    return [*told, f"{more:,} more rows could not be used"] if more else told
 
 
 def _clean(args: argparse.Namespace, bar: Bar) -> Answer:

@@ -5,7 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 INDENT = "  "
-FOR_MACHINES = {"unchanged", "attached", "edges_sha256"}  # told otherwise, or of no use to a person
+FOR_MACHINES = {
+    "unchanged",
+    "attached",
+    "edges_sha256",
+    "bad_rows",
+}  # told otherwise, or of no use to a person
 WIDTH = 100  # characters of a text shown in a line
 
 

@@ -18,6 +18,7 @@ from curation.workspace import Workspace
 CODE = "1"
 BATCH = 1_000  # rows committed together: quick enough, and little to do again after a kill
 HUB = "hf:"
+SHOWN = 10  # unusable rows that are told one by one; all are in the store
 
 
 @dataclass(frozen=True)
@@ -200,4 +201,14 @@ def _report(db: Database, source: Source, new: int) -> Report:
     with db.reading() as connection:
         rejected = decisions.file_rejections(connection, source.hash)
     imported = samples.count_of_file(db, source.hash)
-    return {"rows": imported + sum(rejected.values()), "imported": imported, "new": new, "rejected": rejected}
+    bad_rows = [
+        {"row": bad.row, "line": bad.line, "reason": bad.reason, "message": bad.evidence["message"]}
+        for bad in decisions.file_rejection_list(db, source.hash, SHOWN)
+    ]
+    return {
+        "rows": imported + sum(rejected.values()),
+        "imported": imported,
+        "new": new,
+        "rejected": rejected,
+        "bad_rows": bad_rows,
+    }

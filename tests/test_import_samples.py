@@ -125,6 +125,9 @@ def test_7_a_missing_field(cli: CommandLine, tmp_path: Path) -> None:
     assert cli.done("samples", "import", write_jsonl(tmp_path / "set.jsonl", rows))["imported"] == 2
     ((number, line, reason, message),) = rejected(cli)
     assert (number, line, reason) == (1, 2, "missing_field") and "reply" in message
+    ran = cli("samples", "import", tmp_path / "set.jsonl")
+    assert f"set.jsonl, line 2: {message}" in ran.err, "the person at the terminal is told, too"
+    assert ran.report["bad_rows"] == [{"row": 1, "line": 2, "reason": reason, "message": message}]
 
 
 def test_8_a_truncated_gz(cli: CommandLine, tmp_path: Path) -> None:
