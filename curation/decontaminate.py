@@ -148,14 +148,7 @@ def _pinned(db: Database, name: str) -> Row[Any]:
 
 def live_counts(connection: Connection, run_id: int) -> Report:
     """Count what verdicts may have changed since the run."""
-    counts = store.state_counts_of(connection, run_id)
-    asked = store.asked_rows(connection, run_id)
-    return {
-        "kept": counts["kept"],
-        "dropped": counts["dropped"],
-        "pending": counts["pending"],
-        "asked": asked,
-    }
+    return {**store.live_counts(connection, run_id), "asked": store.asked_rows(connection, run_id)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ Vectors = npt.NDArray[np.float32]
 
 BUNDLED = "all-MiniLM-L6-v2"  # the model Platypus used (data_pipeline/data_similarity.ipynb)
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-MULTILINGUAL = "paraphrase-multilingual-MiniLM-L12-v2"  # named in the help; fetched from the hub
 BATCH = 32  # sentence-transformers' default, which Platypus left as it is
 BLOCK = 1024  # texts embedded between two saves: seconds of work, 1.5 MB
 

@@ -55,7 +55,6 @@ FORMATS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "prompt-completion": _prompt_completion,
     "sharegpt": _sharegpt,
 }
-FILES = ("jsonl", "parquet")
 SPLITS = ("train", "validation")
 
 

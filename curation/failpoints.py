@@ -11,7 +11,6 @@ import os
 import signal
 import time
 
-POINTS = ("store.commit", "file.write", "teacher.send")
 _arrivals: dict[str, int] = {}
 
 

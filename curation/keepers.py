@@ -46,7 +46,6 @@ class Fate(IntEnum):
 
 
 DROPPED = (Fate.NEAR_DUPLICATE, Fate.OVER_BUDGET, Fate.BY_VERDICT)
-PENDING = (Fate.ASKED, Fate.RESCUED)
 
 
 @dataclass(frozen=True, slots=True)

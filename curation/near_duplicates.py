@@ -120,14 +120,7 @@ def near_duplicates(
 
 def live_counts(connection: Connection, run_id: int) -> Report:
     """Count what verdicts may have changed since the run."""
-    counts = store.state_counts_of(connection, run_id)
-    asked = store.asked_pairs(connection, run_id)
-    return {
-        "kept": counts["kept"],
-        "dropped": counts["dropped"],
-        "pending": counts["pending"],
-        "asked": asked,
-    }
+    return {**store.live_counts(connection, run_id), "asked": store.asked_pairs(connection, run_id)}
 
 
 @dataclass

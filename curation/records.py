@@ -96,12 +96,3 @@ class BenchmarkItem:
     @property
     def content_hash(self) -> str:
         return digest(self.problem, self.solution)
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Why a stage dropped a row, with what shows it."""
-
-    sample_id: str | None  # None for a row of a file that never became a sample
-    reason: str
-    evidence: Mapping[str, Any]

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -123,8 +123,3 @@ def _note_failure(db: Database, run_id: int, message: str) -> None:
     # When the disk is full the lock goes with this process, and the first error is the one to tell.
     with suppress(CurationError):
         runs.stop(db, run_id, "failed", message)
-
-
-def same_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Give settings as JSON would return them, so that stored and new ones compare equal."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}

@@ -137,6 +137,12 @@ def state_counts_of(connection: Connection, run_id: int) -> dict[str, int]:
     return {"in": sum(counts.values()), **counts}
 
 
+def live_counts(connection: Connection, run_id: int) -> dict[str, int]:
+    """Count what verdicts and rescues may have changed since a run: kept, dropped, pending."""
+    counts = state_counts_of(connection, run_id)
+    return {name: counts[name] for name in ("kept", "dropped", "pending")}
+
+
 def rejection_counts(connection: Connection, run_id: int) -> dict[str, int]:
     """Count the dropped rows of a run by the reason of their rejection."""
     rows = connection.execute(

@@ -136,10 +136,6 @@ def _release(connection: Connection, run_id: int, state: str, message: str | Non
     connection.execute(delete(stage_lock).where(stage_lock.c.run_id == run_id))
 
 
-def set_report(connection: Connection, run_id: int, report: Mapping[str, Any]) -> None:
-    connection.execute(update(stage_run).where(stage_run.c.id == run_id).values(report=dict(report)))
-
-
 def current_in(connection: Connection, stage: str) -> Row[Any] | None:
     return connection.execute(
         select(stage_run).where(stage_run.c.stage == stage, stage_run.c.is_current.is_(True))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from curation.records import Sample, SeedSnippet
@@ -12,7 +12,6 @@ from curation.store.database import Database
 from curation.store.tables import sample, seed, source_file
 
 PAGE = 1_000  # rows a query fetches at a time; bounds memory, not a result
-QUESTION = ("instruction", "input")
 
 
 def add(connection: Connection, samples: Sequence[Sample]) -> int:
@@ -188,9 +187,3 @@ def close_file(connection: Connection, file_hash: str, rows: int, warnings: Iter
         .where(source_file.c.hash == file_hash)
         .values(state="complete", rows=rows, warnings=list(warnings))
     )
-
-
-def copy_rows(connection: Connection, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert many rows of any table in one statement."""
-    if rows:
-        connection.execute(insert(table), list(rows))
