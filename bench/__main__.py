@@ -4,12 +4,13 @@ import os
 import platform
 import sys
 
-from bench import embedding, importing, paging, pairs, substring
+from bench import embedding, importing, pages, paging, pairs, substring
 
 BENCHES = {
     "pairs": pairs.run,
     "substring": substring.run,
     "paging": paging.run,
+    "pages": pages.run,
     "importing": importing.run,
     "embedding": embedding.run,
 }

@@ -20,6 +20,7 @@ from curation.atomic import atomic_write
 from curation.embedding import BUNDLED, SentenceEmbedder, TextRef, VectorCache, embed_missing, key_of
 from curation.errors import DamagedWorkspace, WrongInput
 from curation.keepers import DROPPED, Decisions, Fate, Graph, Policy, Ruling, Zone, decide
+from curation.pair_tables import are_there, write_tables
 from curation.pairs import exact_cosines, search_pairs
 from curation.records import digest, question_of
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
@@ -111,7 +112,7 @@ def near_duplicates(
         CODE,
     )
     current = runs.current(workspace.database, STAGE)
-    again = again or (current is not None and not _edges_are_whole(workspace, current))
+    again = again or (current is not None and not _files_are_whole(workspace, current))
     result = run_stage(workspace, request, lambda stage: _run(stage, settings, embedder, rows), show, again)
     with workspace.database.reading() as connection:
         result.report |= live_counts(connection, result.run_id)
@@ -154,14 +155,16 @@ def _run(stage: Stage, settings: Settings, embedder: SentenceEmbedder, inputs: r
     cache = VectorCache(stage.workspace.embeddings / embedder.hash)
     rows, keys = _read_rows(stage.db, settings, inputs, cache, embedder, stage.progress)
     vectors = cache.gather(keys)
-    folder = stage.workspace.pairs / digest(
-        embedder.hash, repr(settings.floor), sha256(b"".join(keys)).hexdigest()
-    )
-    found = search_pairs(vectors, settings.floor, folder, stage.progress)
+    folder = folder_name(embedder.hash, settings.floor, keys)
+    found = search_pairs(vectors, settings.floor, stage.workspace.pairs / folder, stage.progress)
     left, right, cosine = _listed(found, vectors, settings)
     response = _response_cosines(stage, settings, embedder, cache, rows, left, right, cosine)
     edges = _edges(rows, left, right, cosine, response, settings)
     edges_sha256 = save_edges(stage.workspace, stage.run_id, edges)
+    write_tables(
+        stage.workspace.pairs, stage.run_id, folder, found, vectors, settings.floor, rows.seqs,
+        best_first(rows, settings),
+    )  # fmt: skip
 
     report = {
         "samples": len(rows.ids),
@@ -172,8 +175,21 @@ def _run(stage: Stage, settings: Settings, embedder: SentenceEmbedder, inputs: r
         "reads": inputs.stage_before,
         "damaged_vector_blocks": len(cache.damaged),
         "edges_sha256": edges_sha256,
+        "pairs_folder": folder,
     }
     return _write(stage, settings, rows, edges, report, began)
+
+
+def folder_name(model_hash: str, floor: float, keys: Sequence[bytes]) -> str:
+    """Name the folder of the pairs of these vectors, in this order, down to this floor."""
+    return digest(model_hash, repr(floor), sha256(b"".join(keys)).hexdigest())
+
+
+def best_first(rows: Rows, settings: Settings) -> list[int]:
+    """List the places of the rows as the keep rule walks them."""
+    if settings.keep == "first":
+        return sorted(range(len(rows.ids)), key=lambda n: rows.positions[n])
+    return sorted(range(len(rows.ids)), key=lambda n: (-rows.lengths[n], rows.ids[n]))
 
 
 def _read_rows(
@@ -289,7 +305,9 @@ def save_edges(workspace: Workspace, run_id: int, edges: Edges) -> str:
     return sha256(edges_file(workspace, run_id).read_bytes()).hexdigest()
 
 
-def _edges_are_whole(workspace: Workspace, run: Any) -> bool:
+def _files_are_whole(workspace: Workspace, run: Any) -> bool:
+    if not are_there(workspace.pairs, run.id, run.report.get("pairs_folder")):
+        return False
     try:
         found = sha256(edges_file(workspace, run.id).read_bytes()).hexdigest()
     except OSError:
@@ -410,7 +428,12 @@ class Case:
         )
         rescued = {numbers[seq] for seq in self.rescued if seq in numbers}
         decisions = decide(
-            graph, [int(place[n]) for n in self._order()], policy, self.rulings, rescued, self.disputed
+            graph,
+            [int(place[n]) for n in best_first(self.rows, self.settings)],
+            policy,
+            self.rulings,
+            rescued,
+            self.disputed,
         )
         decisions.fate = decisions.fate[place]
         decisions.edge = decisions.edge[place]
@@ -430,13 +453,6 @@ class Case:
             np.asarray(self.edges["cosine"]),
             self.edges["zone"].astype(np.int64),
         )
-
-    def _order(self) -> list[int]:
-        """List the rows best first."""
-        rows = self.rows
-        if self.settings.keep == "first":
-            return sorted(range(len(rows.ids)), key=lambda n: rows.positions[n])
-        return sorted(range(len(rows.ids)), key=lambda n: (-rows.lengths[n], rows.ids[n]))
 
     def written(self, decisions: Decisions, clusters: npt.NDArray[np.int64]) -> Written:
         """Put decisions into the form the store keeps."""

@@ -16,6 +16,12 @@ def pinned(db: Database, name: str) -> Row[Any] | None:
         return connection.execute(select(benchmark).where(benchmark.c.name == name)).first()
 
 
+def all_pinned(db: Database) -> list[Row[Any]]:
+    """Give every benchmark that was ever loaded, by name."""
+    with db.reading() as connection:
+        return list(connection.execute(select(benchmark).order_by(benchmark.c.name)))
+
+
 def pin(
     db: Database, name: str, sha256: str, revision: str | None, origin: str, verified: bool,
     items: Sequence[BenchmarkItem],

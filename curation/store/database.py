@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -18,10 +18,12 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from curation.errors import DamagedWorkspace, SourceUnavailable, WrongInput
 from curation.failpoints import failpoint
 
-HEAD = "0001"  # newest migration; a test holds it against curation/migrations
+HEAD = "0002"  # newest migration; a test holds it against curation/migrations
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 URL_VARIABLE = "WINNOW_DATABASE_URL"
 BUSY_SECONDS = 60.0  # how long a writer waits for another one
+CHECKPOINT_SECONDS = 0.2  # how long a checkpoint waits for readers before it leaves the rest for later
+LONG_LOG = 8 << 20  # bytes of log from which a checkpoint also empties it
 
 
 def now() -> str:
@@ -80,6 +82,23 @@ class Database:
         with _plain_errors(self.path), sqlite3.connect(self.path, timeout=BUSY_SECONDS) as connection:
             connection.execute("VACUUM INTO ?", (str(path),))
         connection.close()
+
+    def checkpoint(self) -> None:
+        """Move the log into the database if this process may; a timer calls it (faults.md F09).
+
+        Takes over the right to do so when the process that had it has died. A database in use is left for
+        the next call. A log over LONG_LOG is emptied, a shorter one stays in place to be written again.
+        """
+        if self._checkpointer is None:
+            self._own_checkpoints()
+        if self._checkpointer is None:
+            return
+        log = self.path.with_name(f"{self.path.name}-wal")
+        with suppress(OSError, sqlite3.Error):
+            mode = "TRUNCATE" if log.stat().st_size > LONG_LOG else "PASSIVE"
+            # A connection of its own, which waits briefly: writers stand still while a log is emptied.
+            with closing(sqlite3.connect(self.path, timeout=CHECKPOINT_SECONDS)) as connection:
+                connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
 
     def close(self) -> None:
         self._engine.dispose()

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Table, and_, delete, func, insert, select, update
 
+from curation.store import runs
 from curation.store.database import Database, now
 from curation.store.tables import (
     benchmark_item,
@@ -58,6 +59,7 @@ def replace(
         )
     _insert(connection, rejection, run_id, rejections)
     _insert(connection, near_duplicate_pair, run_id, pairs)
+    runs.refresh_places(connection, seqs)
 
 
 def outcomes(db: Database, run_id: int) -> list[Row[Any]]:
@@ -160,6 +162,7 @@ def set_state(connection: Connection, run_id: int, seq: int, state: str) -> None
     connection.execute(
         update(outcome).where(outcome.c.run_id == run_id, outcome.c.seq == seq).values(state=state)
     )
+    runs.refresh_places(connection, [seq])
 
 
 def file_rejections(connection: Connection, file_hash: str) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from curation.store import places
 from curation.store.database import Database, now
 from curation.store.tables import outcome, sample, stage_lock, stage_run
 
@@ -119,6 +120,28 @@ def finish(connection: Connection, run_id: int, report: Mapping[str, Any]) -> No
         update(stage_run).where(stage_run.c.id == run_id).values(is_current=True, report=dict(report))
     )
     _release(connection, run_id, "done", None)
+    if stage in ORDER:
+        refresh_places(connection)
+
+
+def refresh_places(connection: Connection, seqs: Sequence[int] | None = None) -> None:
+    """Bring what lists show of these rows (None: of all) in line with what the current runs decided."""
+    places.refresh(connection, _current_ids(connection), seqs)
+
+
+def trail_of_new_rows(connection: Connection) -> str:
+    """Give the trail of a row that no stage has seen."""
+    return "".join(
+        places.NEVER_RAN if run_id is None else places.UNSEEN for _, run_id in _current_ids(connection)
+    )
+
+
+def _current_ids(connection: Connection) -> list[tuple[str, int | None]]:
+    """Give every stage that judges rows with its current run."""
+    query = select(stage_run.c.stage, stage_run.c.id)
+    found = connection.execute(query.where(stage_run.c.stage.in_(ORDER), stage_run.c.is_current.is_(True)))
+    ids = {stage: int(run_id) for stage, run_id in found}
+    return [(stage, ids.get(stage)) for stage in ORDER]
 
 
 def stop(db: Database, run_id: int, state: str, message: str) -> None:

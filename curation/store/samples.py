@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from curation.records import Sample, SeedSnippet
+from curation.store import places, runs, search
 from curation.store.database import Database
 from curation.store.tables import sample, seed, source_file
 
@@ -39,6 +40,8 @@ def add(connection: Connection, samples: Sequence[Sample]) -> int:
         return 0
     before = _count(connection)
     connection.execute(insert_or_ignore(sample).on_conflict_do_nothing(index_elements=["id"]), rows)
+    places.add(connection, samples, before, runs.trail_of_new_rows(connection))
+    search.add(connection, before)
     return _count(connection) - before
 
 

@@ -1,6 +1,7 @@
 """The schema. Change it here and add a migration (docs/architecture.md says how)."""
 
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     Boolean,
@@ -13,6 +14,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    column,
+    event,
+    table,
 )
 
 metadata = MetaData(
@@ -73,6 +77,38 @@ sample = Table(
     Column("seed_id", Text, ForeignKey("seed.id")),
     Column("extra", JSON, nullable=False),
 )
+
+# Where each sample is now, in one narrow row: derived from the outcomes of the current runs and kept true in
+# the transactions that change them (curation/store/places.py).
+sample_place = Table(
+    "sample_place",
+    metadata,
+    Column("seq", Number, ForeignKey("sample.seq"), primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),  # this and the next three: copies, so that lists read no wide rows
+    Column("source", Text, nullable=False),
+    Column("licence", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("instruction_chars", Integer, nullable=False),
+    Column("response_chars", Integer, nullable=False),
+    Column("place", Text, nullable=False),  # new | kept | pending | dropped
+    Column("stage", Text),  # where it was dropped, is first pending, or is missing though judged before
+    Column("reason", Text),  # of the rejection
+    Column("trail", Text, nullable=False),  # a letter a stage: k, p, d, - (not seen), . (never ran)
+    # One index counts every combination in one scan; two give the other orders, filters included.
+    Index("ix_sample_place_cube", "name", "source", "licence", "method", "trail", "reason"),
+    Index("ix_sample_place_response", "response_chars", "seq", "name", "source", "licence", "method",
+          "place", "stage", "reason"),
+    Index("ix_sample_place_instruction", "instruction_chars", "seq", "name", "source", "licence", "method",
+          "place", "stage", "reason"),
+)  # fmt: skip
+
+# The words of every sample. Not a table of the schema: each kind of database has its own form of it.
+sample_text = table("sample_text", column("rowid"), column("sample_text"))
+MAKE_SAMPLE_TEXT = (
+    "CREATE VIRTUAL TABLE sample_text USING fts5("
+    "instruction, input, response, content='sample', content_rowid='seq', tokenize='unicode61', prefix='3')"
+)
+event.listen(metadata, "after_create", DDL(MAKE_SAMPLE_TEXT).execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]
 
 teacher_call = Table(
     "teacher_call",
@@ -144,6 +180,9 @@ rejection = Table(
     Column("reason", Text, nullable=False),
     Column("evidence", JSON, nullable=False),
     Index("ix_rejection_run_id_seq", "run_id", "seq"),
+    Index("ix_rejection_run_id_reason", "run_id", "reason"),
+    Index("ix_rejection_file_hash_row", "file_hash", "row"),
+    Index("ix_rejection_file_hash_reason", "file_hash", "reason"),
 )
 
 near_duplicate_pair = Table(
@@ -157,6 +196,7 @@ near_duplicate_pair = Table(
     Column("decision", Text, nullable=False),  # drop | ask | over budget | a settled verdict
     Column("item_id", Text),
     Index("ix_near_duplicate_pair_run_id_right_seq", "run_id", "right_seq"),
+    Index("ix_near_duplicate_pair_run_id_decision_cosine", "run_id", "decision", "cosine"),
     sqlite_with_rowid=False,
 )
 

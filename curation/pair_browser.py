@@ -1,0 +1,361 @@
+"""Looking at near-duplicates: any threshold, any page of pairs, any cluster, without waiting.
+
+Everything that takes time was worked out by the stage (pair_tables); here files are mapped and cut.
+Cosines below the run's threshold are float32; a threshold between two steps of the table shows the clusters
+of the step below it.
+"""
+
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from curation import near_duplicates
+from curation.errors import DamagedWorkspace, WrongInput
+from curation.pair_tables import Numbers, Summary, rows_file, thresholds_file
+from curation.pairs import PAIR, Pairs
+from curation.store import pair_rows, runs
+from curation.store.browsing import change_stamp
+from curation.store.database import Connection, Database, Row
+from curation.workspace import Workspace
+
+BIN = 0.01
+BELOW = "below the threshold"
+NOT_DECIDING = "not deciding"
+ORDERS = ("most", "least")  # alike first
+KEPT, PENDING, DROPPED = 0, 1, 2
+STATES = ("kept", "pending", "dropped")
+
+
+@dataclass(frozen=True)
+class PairLine:
+    """Two rows that resemble each other, and what the run made of that."""
+
+    left: Row[Any]  # whole sample rows
+    right: Row[Any]
+    cosine: float
+    response_cosine: float | None  # None: not looked at
+    decision: str  # "below the threshold", "drop", "ask", "over budget", "not deciding", or a verdict
+    item: str | None  # ID@VERSION of the question about it
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Rows that pairs connect."""
+
+    number: int  # 0 is the largest at this threshold
+    rows: int
+    seq: int  # of its first row: what `cluster` takes
+    example: str  # the instruction of that row
+    states: dict[str, int]  # kept, pending, dropped
+
+
+@dataclass(frozen=True)
+class Member:
+    """A row of a cluster."""
+
+    sample: Row[Any]
+    state: str
+    reason: str | None  # of its rejection
+    keepers: list[tuple[str, float]]  # kept rows it resembles: ids and cosines, closest first
+
+
+class PairBrowser:
+    """The pairs of the current near-duplicates run. Safe to share between threads."""
+
+    def __init__(self, workspace: Workspace, run: Row[Any]) -> None:
+        """Map the files of a run. Raises DamagedWorkspace when one is missing or damaged."""
+        self._db: Database = workspace.database
+        self.run_id: int = run.id
+        self.threshold: float = run.settings["threshold"]
+        self._lowest = min(self.threshold, near_duplicates.settings_of(run).low)
+        folder = run.report.get("pairs_folder")
+        if folder is None:
+            raise DamagedWorkspace(
+                f"Run {run.id} was made by a Winnow without tables of pairs; "
+                "run `python -m curation near-duplicates` again"
+            )
+        place = workspace.pairs / str(folder)
+        self._pairs: Pairs = _mapped(place / "pairs.npy", PAIR)
+        self._order: Numbers = _mapped(place / "order.npy", np.dtype(np.int32))
+        self._paired: Numbers = _mapped(place / "paired.npy", np.dtype(np.int32))
+        self._clusters: Numbers = _mapped(place / "clusters.npy", np.dtype(np.int32))
+        self._seqs: npt.NDArray[np.int64] = _mapped(rows_file(workspace.pairs, run.id), np.dtype(np.int64))
+        file = thresholds_file(workspace.pairs, run.id)
+        self.floor, self._steps = _read_table(file)
+        if len(self._order) != len(self._pairs) or self._clusters.shape != (
+            len(self._steps),
+            len(self._paired),
+        ):
+            raise _damaged(file)
+        self._counts: dict[tuple[str, str, float, float], int] = {}
+        self._states: tuple[str, npt.NDArray[np.int8]] | None = None
+
+    @classmethod
+    def open(cls, workspace: Workspace) -> "PairBrowser | None":
+        """Open the current run's pairs; None when near-duplicates never ran.
+
+        Raises DamagedWorkspace when a file of the run is missing or damaged.
+        """
+        run = runs.current(workspace.database, near_duplicates.STAGE)
+        return None if run is None else cls(workspace, run)
+
+    @property
+    def pairs_at_floor(self) -> int:
+        return len(self._pairs)
+
+    # --- thresholds ---
+
+    def histogram(self) -> list[tuple[float, float, int]]:
+        """Count the pairs in bins of 0.01 from the floor to 1: (low, high, count), high not included."""
+        edges = [step.threshold for step in self._steps]
+        counts = [self.count(low, high) for low, high in zip(edges, [*edges[1:], 1.0 + BIN], strict=True)]
+        counts[-2:] = [sum(counts[-2:])]  # pairs of equal vectors belong to the last bin
+        return list(zip(edges[:-1], edges[1:], counts, strict=True)) if len(edges) > 1 else []
+
+    def summary(self, threshold: float) -> Summary:
+        """Say what a threshold gives. Between two steps the groups are those of the lower one.
+
+        Raises WrongInput below the floor and above 1.
+        """
+        step = self._steps[self._step(threshold)]
+        pairs = self._at_least(threshold)
+        return Summary(threshold, pairs, step.clusters, step.rows_in_clusters, step.largest_cluster,
+                       step.dropped_by_paper_rule)  # fmt: skip
+
+    def _step(self, threshold: float) -> int:
+        if not self.floor <= threshold <= 1.0:
+            raise WrongInput(
+                f"The threshold {threshold} must lie from {self.floor}, the run's floor, to 1; "
+                "for a lower one run near-duplicates with a lower --floor"
+            )
+        return bisect_right([step.threshold for step in self._steps], threshold + 1e-9) - 1
+
+    def _at_least(self, cosine: float) -> int:
+        """Count the pairs at or above a cosine: exactly at the steps, in float32 between them."""
+        if cosine > 1.0:
+            return 0
+        if cosine <= self.floor:
+            return len(self._pairs)
+        step = self._steps[self._step(cosine)]
+        if abs(step.threshold - cosine) < 1e-9:
+            return step.pairs
+        # A step's own count is the bound: rounding must not let a pair count above it and not at it.
+        wanted = -float(np.float32(cosine))
+        found = bisect_right(self._order, wanted, key=lambda number: -float(self._pairs[number]["cosine"]))
+        return min(int(found), step.pairs)
+
+    # --- pages ---
+
+    def count(self, low: float, high: float = 1.0, decision: str | None = None) -> int:
+        """Count the pairs with low <= cosine < high; high = 1 takes in all from low on."""
+        low, high, decision = self._range(low, high, decision)
+        if decision is None:
+            return max(0, self._at_least(low) - self._at_least(high))
+        key = (change_stamp(self._db), decision, low, high)
+        if key not in self._counts:
+            with self._db.reading() as connection:
+                number = pair_rows.count_decided(connection, self.run_id, decision, low, high)
+            self._counts = {k: n for k, n in self._counts.items() if k[0] == key[0]} | {key: number}
+        return self._counts[key]
+
+    def page(
+        self, low: float, high: float = 1.0, order: str = "most", offset: int = 0, size: int = 20,
+        decision: str | None = None,
+    ) -> list[PairLine]:  # fmt: skip
+        """Give pairs with low <= cosine < high, the most or the least alike first.
+
+        `decision`: only pairs that decided so. Raises WrongInput for an unknown order or "not deciding".
+        """
+        if order not in ORDERS:
+            raise WrongInput(f"There is no order {order!r}; choose one of {', '.join(ORDERS)}")
+        low, high, decision = self._range(low, high, decision)
+        with self._db.reading() as connection:
+            if decision is not None:
+                return self._decided(connection, decision, low, high, order, offset, size)
+            begin, end = self._at_least(high), self._at_least(low)
+            first = begin + offset if order == "most" else max(begin, end - offset - size)
+            last = min(end, first + size) if order == "most" else end - offset
+            numbers = self._order[first : max(first, last)]
+            found = self._pairs[numbers if order == "most" else numbers[::-1]]
+            return self._lines(connection, found)
+
+    def _range(self, low: float, high: float, decision: str | None) -> tuple[float, float, str | None]:
+        if decision == NOT_DECIDING:
+            raise WrongInput(
+                f"Pairs that are {NOT_DECIDING} have no list of their own; leave the decision out"
+            )
+        low = max(low, self.floor)
+        high = high if high < 1.0 else 2.0
+        if decision == BELOW:
+            return low, min(high, self._lowest), None
+        return low, high, decision
+
+    def _decided(
+        self,
+        connection: Connection,
+        decision: str,
+        low: float,
+        high: float,
+        order: str,
+        offset: int,
+        size: int,
+    ) -> list[PairLine]:
+        found = pair_rows.decided(connection, self.run_id, decision, low, high, offset, size, order == "most")
+        ends = [(row.left_seq, row.right_seq) for row in found]
+        return self._described(connection, ends, [row.cosine for row in found])
+
+    def _lines(self, connection: Connection, found: Pairs) -> list[PairLine]:
+        left, right = self._seqs[found["left"]].tolist(), self._seqs[found["right"]].tolist()
+        return self._described(connection, list(zip(left, right, strict=True)), found["cosine"].tolist())
+
+    def _described(
+        self, connection: Connection, ends: Sequence[tuple[int, int]], cosines: Sequence[float]
+    ) -> list[PairLine]:
+        decided = pair_rows.of_pairs(connection, self.run_id, ends)
+        seqs = [seq for both in ends for seq in both]
+        samples = pair_rows.samples_of(connection, seqs)
+        reasons = pair_rows.reasons(connection, self.run_id, seqs)
+        versions = pair_rows.versions_of(connection, [row.item_id for row in decided.values() if row.item_id])
+        lines = []
+        for (left, right), cosine in zip(ends, cosines, strict=True):
+            row = decided.get((left, right))
+            item = (
+                None
+                if row is None or row.item_id not in versions
+                else f"{row.item_id}@{versions[row.item_id]}"
+            )
+            lines.append(PairLine(
+                samples[left], samples[right], cosine if row is None else row.cosine,
+                None if row is None else row.response_cosine,
+                self._decision(row, cosine, {reasons.get(left), reasons.get(right)}), item,
+            ))  # fmt: skip
+        return lines
+
+    def _decision(self, row: Row[Any] | None, cosine: float, reasons: set[str | None]) -> str:
+        if row is None:
+            return NOT_DECIDING if cosine >= np.float32(self._lowest) else BELOW
+        if row.decision == "drop" and pair_rows.OVER_BUDGET_REASON in reasons:
+            return pair_rows.OVER_BUDGET
+        return str(row.decision)
+
+    # --- clusters ---
+
+    def clusters(self, threshold: float, offset: int = 0, size: int = 20) -> list[Cluster]:
+        """Give the groups that pairs at or above a threshold connect, the largest first."""
+        labels = self._clusters[self._step(threshold)]
+        last = min(offset + size, self._steps[self._step(threshold)].clusters)
+        found = np.flatnonzero((labels >= offset) & (labels < last))
+        found = found[np.argsort(labels[found], kind="stable")]
+        begins = (
+            np.searchsorted(labels[found], np.arange(offset, last + 1)) if last > offset else np.zeros(1, int)
+        )
+        groups = [self._paired[found[a:b]] for a, b in pairwise(begins)]
+        with self._db.reading() as connection:
+            states = self._states_now(connection)
+            firsts = [int(self._seqs[group[0]]) for group in groups]
+            samples = pair_rows.samples_of(connection, firsts)
+        return [
+            Cluster(offset + number, len(group), seq, samples[seq].instruction, _sums(states[group]))
+            for number, (group, seq) in enumerate(zip(groups, firsts, strict=True))
+        ]
+
+    def cluster(self, threshold: float, seq: int, limit: int = 50) -> list[Member]:
+        """Give rows of the cluster that holds this one: kept first, then pending, then dropped.
+
+        Empty when no pair at or above the threshold holds the row.
+        """
+        group = self._group_of(threshold, seq)
+        if not len(group):
+            return []
+        with self._db.reading() as connection:
+            states = self._states_now(connection)
+            shown = group[np.argsort(states[group], kind="stable")][:limit]
+            seqs = [int(number) for number in self._seqs[shown]]
+            samples = pair_rows.samples_of(connection, seqs)
+            reasons = pair_rows.reasons(connection, self.run_id, seqs)
+            near = self._keepers(threshold, shown, states)
+            named = pair_rows.samples_of(connection, [one for found in near for one, _ in found])
+        return [
+            Member(samples[one], STATES[states[place]],
+                   reasons.get(one) if states[place] == DROPPED else None,
+                   [(named[keeper].id, cosine) for keeper, cosine in found])
+            for one, place, found in zip(seqs, shown, near, strict=True)
+        ]  # fmt: skip
+
+    def _group_of(self, threshold: float, seq: int) -> Numbers:
+        labels = self._clusters[self._step(threshold)]
+        place = int(np.searchsorted(self._seqs, seq))
+        at = int(np.searchsorted(self._paired, place))
+        is_there = place < len(self._seqs) and self._seqs[place] == seq
+        if not is_there or at >= len(self._paired) or self._paired[at] != place or labels[at] < 0:
+            return np.empty(0, dtype=np.int32)
+        return np.asarray(self._paired[labels == labels[at]])
+
+    def _keepers(
+        self, threshold: float, shown: Numbers, states: npt.NDArray[np.int8], most: int = 5
+    ) -> list[list[tuple[int, float]]]:
+        """Give the kept rows that each row resembles: seqs and cosines, the closest few first."""
+        is_shown = np.zeros(len(self._seqs), dtype=bool)
+        is_shown[shown] = True
+        left, right, cosine = (self._pairs[name] for name in ("left", "right", "cosine"))
+        touches = np.flatnonzero(is_shown[left] | is_shown[right])
+        near: dict[int, list[tuple[int, float]]] = {int(place): [] for place in shown}
+        for number in touches[cosine[touches] >= np.float32(threshold)]:
+            ends = int(left[number]), int(right[number])
+            for one, other in (ends, ends[::-1]):
+                if one in near and states[other] == KEPT:
+                    near[one].append((int(self._seqs[other]), float(cosine[number])))
+        return [sorted(found, key=lambda one: (-one[1], one[0]))[:most] for found in near.values()]
+
+    def _states_now(self, connection: Connection) -> npt.NDArray[np.int8]:
+        """Give the state of each row of the run, kept until something changes."""
+        stamp = change_stamp(self._db)
+        known = self._states
+        if known is not None and known[0] == stamp:
+            return known[1]
+        states = np.zeros(len(self._seqs), dtype=np.int8)
+        for state in (PENDING, DROPPED):
+            seqs = pair_rows.seqs_in_state(connection, self.run_id, STATES[state])
+            states[np.searchsorted(self._seqs, np.array(seqs, dtype=np.int64))] = state
+        self._states = (stamp, states)
+        return states
+
+
+def _sums(states: npt.NDArray[np.int8]) -> dict[str, int]:
+    counts = np.bincount(states, minlength=len(STATES))
+    return {state: int(counts[number]) for number, state in enumerate(STATES)}
+
+
+def _damaged(file: Path) -> DamagedWorkspace:
+    return DamagedWorkspace(
+        f"{file} is missing or damaged; remove it and run `python -m curation near-duplicates` again"
+    )
+
+
+def _mapped(file: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Map a file of numbers. Raises DamagedWorkspace when it is missing, cut short or of another kind."""
+    try:
+        found: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        try:  # a file without numbers cannot be mapped
+            found = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise _damaged(file) from error
+    if found.dtype != dtype:
+        raise _damaged(file)
+    return found
+
+
+def _read_table(file: Path) -> tuple[float, list[Summary]]:
+    try:
+        table = json.loads(file.read_bytes())
+        return float(table["floor"]), [Summary(**step) for step in table["steps"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(file) from error
