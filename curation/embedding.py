@@ -25,6 +25,7 @@ BUNDLED = "all-MiniLM-L6-v2"  # the model Platypus used (data_pipeline/data_simi
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 BATCH = 32  # sentence-transformers' default, which Platypus left as it is
 BLOCK = 1024  # texts embedded between two saves: seconds of work, 1.5 MB
+SLICE = 128  # texts embedded between two words about progress; a multiple of BATCH, so batches stay the same
 
 
 class Embedder(Protocol):
@@ -251,10 +252,13 @@ def embed_missing(
     missing = {ref.key: ref for ref in refs if ref.key not in cache}
     todo = sorted(missing.values(), key=lambda ref: (-ref.length, ref.key))
     for start in range(0, len(todo), BLOCK):
-        progress(what, start, len(todo))
         block = todo[start : start + BLOCK]
         texts = texts_of([ref.ref for ref in block])
-        cache.add([ref.key for ref in block], embedder.embed(texts), embedder.pieces(texts))
+        parts = []
+        for first in range(0, len(block), SLICE):
+            progress(what, start + first, len(todo))
+            parts.append(embedder.embed(texts[first : first + SLICE]))
+        cache.add([ref.key for ref in block], np.concatenate(parts), embedder.pieces(texts))
     if todo:
         progress(what, len(todo), len(todo))
     return len(todo)
