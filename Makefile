@@ -4,11 +4,12 @@ PYTHON ?= python3
 ROWS ?= 3000
 WORKSPACE ?= workspace
 EXPORTS ?= exports/example
+PORT ?= 8501
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # Programs that tests use and pip cannot install, as command:package (Debian's name). Tests skip what
 # is missing, with the reason; .ci/run installs it. E.g. chromium:chromium bwrap:bubblewrap
-SYSTEM_PACKAGES =
+SYSTEM_PACKAGES = chromium:chromium
 MISSING = for pair in $(SYSTEM_PACKAGES); do \
 	command -v "$${pair%%:*}" >/dev/null 2>&1 || printf '%s ' "$${pair\#\#*:}"; done
 
@@ -18,14 +19,21 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --no-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench faults lock clean missing-packages
+.PHONY: help run stop example test check bench faults lock clean missing-packages
 
 help: ## list these targets
 	@echo "make TARGET, where TARGET is one of"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
-	@echo "Variables: PYTHON=$(PYTHON) ROWS=$(ROWS) WORKSPACE=$(WORKSPACE) EXPORTS=$(EXPORTS)"
+	@echo "Variables: PYTHON=$(PYTHON) WORKSPACE=$(WORKSPACE) PORT=$(PORT) ROWS=$(ROWS) EXPORTS=$(EXPORTS)"
 
-run: .venv/.installed ## install, make the example set (ROWS rows) and export it
+# Ctrl-C ends the page server; jobs go on in their own process, and the last line says so.
+run: .venv/.installed ## install and open the app on http://127.0.0.1:8501
+	@$(BIN)/python serve.py --workspace "$(WORKSPACE)" --port $(PORT)
+
+stop: .venv/.installed ## stop the background worker; its job goes on at the next make run
+	@$(BIN)/python -m jobs stop --workspace "$(WORKSPACE)"
+
+example: .venv/.installed ## without the app: make the example set (ROWS rows) and export it
 	$(BIN)/python -m curation example --rows $(ROWS) --workspace $(WORKSPACE)
 	$(BIN)/python -m curation export example --format messages --to $(EXPORTS) --workspace $(WORKSPACE)
 	@echo "The data set is in $(EXPORTS), with its card; everything behind it is in $(WORKSPACE)."
@@ -38,7 +46,7 @@ test: .venv/.installed-dev ## install what tests need and run them
 check: .venv/.installed-dev ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy curation
+	$(BIN)/mypy curation jobs.py
 
 bench: .venv/.installed-dev ## timings against the figures to beat
 	$(BIN)/python -m bench

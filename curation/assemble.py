@@ -92,6 +92,14 @@ def _signature(workspace: Workspace) -> str:
     return digest(*parts)
 
 
+def is_current(workspace: Workspace, name: str) -> bool:
+    """Say whether a version was made from the samples, decisions and verdicts as they are now."""
+    version = versions.find(workspace.database, name)
+    if version is None:
+        return False
+    return bool(runs.read(workspace.database, version.run_id).input_hash == _signature(workspace))
+
+
 def stale_rows(workspace: Workspace, stage: str) -> int | None:
     """Count the rows that entered or left a stage's input since it ran; None when it never ran.
 

@@ -25,6 +25,7 @@ METHOD = "comment-function"
 CODE = "1"
 QUICK, FULL = 3_000, 25_000
 BATCH = 500
+PARTS = ("collecting", "exact duplicates", "near-duplicates", "contamination", "freezing")
 HONEST = (
     "These rows pair docstrings of installed packages with their functions; no model wrote them. "
     "The Magicoder paper found no gain from training on such pairs (HumanEval+ 34.1 -> 34.1): "
@@ -48,11 +49,11 @@ def example(
     _refuse_other_samples(workspace)
     asked = {"rows": rows}
     request = runs.Request(NAME, asked, _packages(), CODE)
-    made = run_stage(workspace, request, lambda stage: _harvest(stage, rows), show)
-    clean.clean(workspace, show=show)
-    near_duplicates.near_duplicates(workspace, near_duplicates.Settings(), show)
-    decontaminate.decontaminate(workspace, decontaminate.Settings((benchmark,)), show)
-    result = assemble.assemble(workspace, NAME, assemble.Settings(open_cases="drop"), show)
+    made = run_stage(workspace, request, lambda stage: _harvest(stage, rows), _part(show, 1))
+    clean.clean(workspace, show=_part(show, 2))
+    near_duplicates.near_duplicates(workspace, near_duplicates.Settings(), _part(show, 3))
+    decontaminate.decontaminate(workspace, decontaminate.Settings((benchmark,)), _part(show, 4))
+    result = assemble.assemble(workspace, NAME, assemble.Settings(open_cases="drop"), _part(show, 5))
     report = {
         **result.report,
         "candidates": made.report["samples"],
@@ -60,6 +61,15 @@ def example(
         "note": HONEST,
     }
     return StageResult(report, result.run_id, result.unchanged, result.attached)
+
+
+def _part(show: Progress, number: int) -> Progress:
+    """Say which of the five parts a progress belongs to."""
+
+    def shown(what: str, done: int, total: int) -> None:
+        show(f"{PARTS[number - 1]} ({number} of {len(PARTS)}), {what}", done, total)
+
+    return shown
 
 
 def _done_before(workspace: Workspace, rows: int) -> StageResult:

@@ -1,8 +1,10 @@
 """Export: a frozen version as files that trainers and `datasets.load_dataset` read, with a card."""
 
 import fcntl
+import io
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -101,6 +103,27 @@ def _export(workspace: Workspace, name: str, form: str, files: str, folder: Path
     with atomic_write(folder / MARK) as out:
         out.write(json.dumps({**wanted, "rows": rows, "hashes": hashes}, indent=2, sort_keys=True).encode())
     return Exported({"files": names, "rows": rows}, unchanged=False)
+
+
+def folder_of(workspace: Workspace, name: str, form: str, files: str) -> Path:
+    """Name the folder inside the workspace where pages keep an export of a version."""
+    return workspace.folder / "exports" / f"{name}-{form}-{files}"
+
+
+def archive(folder: Path) -> bytes:
+    """Pack a whole export into a zip, for a download.
+
+    Only the files its mark lists are taken, each checked against its hash. Raises WrongInput when the folder
+    holds no whole export.
+    """
+    mark = _mark(folder)
+    if mark is None or not mark["hashes"] or not _is_whole(folder, mark):
+        raise WrongInput(f"{folder} holds no whole export; export the version again")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as out:
+        for file in sorted(mark["hashes"]):
+            out.write(folder / file, f"{folder.name}/{file}")
+    return packed.getvalue()
 
 
 def _mark(folder: Path) -> dict[str, Any] | None:

@@ -1,12 +1,15 @@
 """Import: a file or hub set of instruction data -> samples, with every unusable row on record."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from curation.atomic import atomic_write
 from curation.errors import WrongInput
-from curation.formats import FieldMap, parts_of
+from curation.formats import FieldMap, Parts, parts_of
 from curation.hub import read_hub_rows
 from curation.reading import FileRow, read_rows, sha256_of
 from curation.records import BadRow, Sample, digest
@@ -72,6 +75,47 @@ def import_samples(
             "name its columns with --instruction, --input, --response"
         )
     return result
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The first rows of a file as an import would read them."""
+
+    columns: list[str]  # of the first row that is an object; [] when none is
+    rows: list[Parts | BadRow]
+
+
+def preview(path: Path, fields: FieldMap, rows: int = 3) -> Preview:
+    """Read the first rows of a file without keeping anything, in constant time and memory.
+
+    Raises WrongInput when the file is not one of the known forms.
+    """
+    columns: list[str] = []
+    found: list[Parts | BadRow] = []
+    for row in read_rows(path):
+        if isinstance(row, BadRow):
+            found.append(row)
+        else:
+            columns = columns or [str(name) for name in row.value]
+            found += parts_of(row, fields)
+        if len(found) >= rows:
+            break
+    return Preview(columns, found[:rows])
+
+
+def keep_upload(workspace: Workspace, name: str, data: bytes) -> Path:
+    """Keep an uploaded file in the workspace, where a job finds it after any restart.
+
+    Only the base name is taken from outside, and only its harmless signs (faults.md S35); the folder is named
+    by the content, so that the same upload is kept once. Raises OSError when the disk is full.
+    """
+    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    safe = re.sub(r"[^\w.+ -]", "_", base).lstrip(". ")[-120:] or "upload.jsonl"
+    path = workspace.folder / "uploads" / sha256(data).hexdigest()[:32] / safe
+    if not path.is_file():
+        with atomic_write(path) as file:
+            file.write(data)
+    return path
 
 
 def _open(what: str) -> Source:

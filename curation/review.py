@@ -104,6 +104,53 @@ def items(workspace: Workspace, state: str | None = None, limit: int | None = No
     return [_listed(workspace, question) for question in found[:limit]]
 
 
+@dataclass(frozen=True)
+class Case:
+    """A question as a person sees it, with its place in the queue."""
+
+    reference: str  # ID@VERSION: what a vote names
+    kind: str
+    state: str  # open | settled | disputed
+    evidence: Mapping[str, Any]
+    left: Row[Any]  # whole row
+    right: Row[Any] | None  # whole row; None for contamination
+    votes: Mapping[str, str]  # person -> verdict, the newest of each
+    position: int  # among the questions of the view, from 1
+    total: int
+    before: str | None  # id of the question before this one in the view
+    after: str | None  # id of the next one that is not settled
+
+    @property
+    def id(self) -> str:
+        return self.reference.partition("@")[0]
+
+
+def case(workspace: Workspace, wanted: str | None = None, kind: str | None = None) -> Case | None:
+    """Give a question by id, else the first that is not settled; None when nothing is left to ask.
+
+    `kind` keeps to one stage's questions. A settled question can be looked at by its id.
+    """
+    with workspace.database.reading() as connection:
+        found = [one for one in questions(connection) if kind is None or one.item.kind == kind]
+    unsettled = [n for n, one in enumerate(found) if one.state != "settled"]
+    at = next((n for n, one in enumerate(found) if one.item.id == wanted), None)
+    if at is None:
+        if not unsettled:
+            return None
+        at = unsettled[0]
+    one = found[at]
+    seqs = [seq for seq in (one.item.left_seq, one.item.right_seq) if seq is not None]
+    rows = samples.read(workspace.database, seqs)
+    later = next((n for n in unsettled if n > at), next((n for n in unsettled if n != at), None))
+    return Case(
+        f"{one.item.id}@{one.item.version}", one.item.kind, one.state, one.item.evidence, rows[0],
+        rows[1] if len(rows) > 1 else None,
+        {person: vote.verdict for person, vote in one.standing.latest.items()},
+        at + 1, len(found), found[at - 1].item.id if at else None,
+        None if later is None else found[later].item.id,
+    )  # fmt: skip
+
+
 def _listed(workspace: Workspace, question: Question) -> dict[str, Any]:
     item = question.item
     seqs = [seq for seq in (item.left_seq, item.right_seq) if seq is not None]

@@ -11,12 +11,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pages", "curation", "training", "bench", "tests")
 MODULES = sorted(
-    [file for name in ("app.py", "ui.py", "jobs.py") if (file := ROOT / name).exists()]
+    [file for name in ("serve.py", "app.py", "ui.py", "jobs.py") if (file := ROOT / name).exists()]
     + [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
 )
 
 # Ours: what each top-level module or package may import of the others. Nothing points back up.
 MAY_IMPORT = {
+    "serve": {"jobs"},
     "app": {"ui"},
     "pages": {"ui", "jobs", "curation", "training"},
     "ui": {"ui", "jobs", "curation", "training"},
@@ -31,7 +32,7 @@ FREE = ("bench", "tests")  # these may use any library
 # Libraries that have one home. A name that ends in "/" is a folder.
 STORE = ("curation/store/", "curation/migrations/")
 ONLY_IN = {
-    "streamlit": ("app.py", "ui.py", "pages/"),
+    "streamlit": ("app.py", "ui.py", "pages/", "serve.py"),
     "sqlalchemy": STORE,
     "alembic": STORE,
     "sqlite3": STORE,
@@ -49,6 +50,9 @@ GROUND = ("curation.records", "curation.errors")
 # Loading any of these may run code that a file or a hub brings along (faults.md S32, S33).
 BANNED_MODULES = {"pickle", "cPickle", "_pickle", "joblib"}
 BANNED_NAMES = {"read_pickle"}
+# Any of these would let text of a stranger become markup or run (faults.md Security S3, S18-S20).
+MARKUP = {"unsafe_allow_html", "unsafe_allow_javascript", "innerHTML", "insertAdjacentHTML", "html", "write"}
+PAGE_HOMES = ("app", "ui", "pages", "serve")
 SAFE_VALUE = {"allow_pickle": False, "trust_remote_code": False, "weights_only": True}
 
 LONGEST_FUNCTION = 60  # lines; what is longer says why on the line above
@@ -110,6 +114,23 @@ def wrong_calls(name: str, tree: ast.Module) -> Iterator[str]:
             yield f"line {getattr(node, 'lineno', 0)}: {called} may run code that a file brings along"
 
 
+def markup(name: str, tree: ast.Module) -> Iterator[str]:
+    """Name what would show text as HTML or let Streamlit choose how to show it, in pages and what they share."""
+    if name.removesuffix(".py").split("/")[0] not in PAGE_HOMES:
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg in MARKUP:
+            yield f"line {node.value.lineno}: {node.arg} shows text of strangers as markup"
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr in MARKUP
+            and ast.unparse(node.value).startswith("st")
+        ):
+            yield f"line {node.lineno}: {ast.unparse(node)} may show text of strangers as markup"
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "innerHTML" in node.value:
+            yield f"line {node.lineno}: a component must set text (textContent), never innerHTML"
+
+
 def long_functions(text: str, tree: ast.Module) -> Iterator[str]:
     lines = text.splitlines()
     for node in ast.walk(tree):
@@ -125,7 +146,12 @@ def long_functions(text: str, tree: ast.Module) -> Iterator[str]:
 def broken_rules(name: str, text: str) -> list[str]:
     """Say what a module at this path does that the picture forbids."""
     tree = ast.parse(text)
-    broken = [*wrong_imports(name, tree), *wrong_calls(name, tree), *long_functions(text, tree)]
+    broken = [
+        *wrong_imports(name, tree),
+        *wrong_calls(name, tree),
+        *markup(name, tree),
+        *long_functions(text, tree),
+    ]
     if name.split("/")[-1] == "utils.py":
         broken.append("a file is named after the step it is, never utils.py")
     return broken
@@ -181,6 +207,10 @@ LONG_BODY = "\n".join(["def step():", *["    pass"] * LONGEST_FUNCTION])
         ("curation/near.py", "numpy.load('x', allow_pickle=flag)", "allow_pickle must be the literal False"),
         ("curation/hub.py", "load(x, trust_remote_code=True)", "trust_remote_code must be the literal False"),
         ("training/run.py", "load(x, weights_only=False)", "weights_only must be the literal True"),
+        ("pages/create/row.py", "import streamlit as st\nst.write(x)", "st.write may show"),
+        ("ui.py", "st.html(x)", "st.html may show"),
+        ("app.py", "st.markdown(x, unsafe_allow_html=True)", "unsafe_allow_html shows text"),
+        ("ui.py", "JS = 'box.innerHTML = data'", "never innerHTML"),
         ("curation/clean.py", LONG_BODY, "step has 61 lines"),
         ("curation/clean.py", f"# Much to do\n{LONG_BODY}", "step has 61 lines"),
     ],

@@ -1,0 +1,123 @@
+"""A settled page at 110,000 samples and 450,000 pairs, in Chromium: from the press to the last drawn element.
+
+Random facets, searches, orders, next pages, threshold moves and pages of pairs in one tab, as a person makes
+them. The clock stops when the script has come to rest and two frames were painted.
+"""
+
+import os
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.big_workspace import build
+from tests.browser.driving import CHROMIUM, App, Visitor, chromium, settled
+
+DRAWS = 25  # of each kind
+RANDOM_SEED = 976
+FOLDER = "WINNOW_BENCH_WORKSPACE"  # a workspace that tests.big_workspace built, to save its minute
+WORDS = ("sort", "list", "string", "function", "file", "tree", "parse", "reverse", "matrix", "number")
+LIMIT_MS = 30_000
+
+# Counts how often the script came to rest.
+WATCH = """() => {
+  const app = document.querySelector('[data-testid="stApp"]');
+  window.rests = 0;
+  new MutationObserver(() => {
+    if (app.getAttribute("data-test-script-state") === "notRunning") window.rests += 1;
+  }).observe(app, { attributes: true, attributeFilter: ["data-test-script-state"] });
+}"""
+AT_REST = """before => window.rests > before
+  && document.querySelector('[data-test-script-state]').dataset.testScriptState === "notRunning" """
+PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+def run() -> list[str]:
+    program = chromium()
+    if program is None:
+        return ["not measured: there is no chromium on this machine"]
+    with TemporaryDirectory() as folder:
+        known = os.environ.get(FOLDER)
+        workspace = Path(known) if known else build(Path(folder) / "w").folder
+        app = App(workspace, Path(folder) / "app.log")
+        app.start()
+        try:
+            with sync_playwright() as driver:
+                browser = driver.chromium.launch(executable_path=program, args=list(CHROMIUM))
+                times = _all(Visitor(browser, app).with_a_fresh_tab())
+                browser.close()
+        finally:
+            app.stop()
+    everything = [ms for taken in times.values() for ms in taken]
+    return [_line(name, taken) for name, taken in times.items()] + [_line("all of them", everything)]
+
+
+def _line(name: str, taken: list[float]) -> str:
+    taken = sorted(taken)
+    p50, p95 = taken[len(taken) // 2], taken[int(len(taken) * 0.95)]
+    return f"{name:32} p50 {p50:6.0f}   p95 {p95:6.0f}   max {taken[-1]:6.0f} ms, of {len(taken)}"
+
+
+def _all(visitor: Visitor) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = defaultdict(list)
+    chance = random.Random(RANDOM_SEED)
+    page = visitor.open("samples")
+    page.evaluate(WATCH)
+    for _ in range(DRAWS):
+        word = chance.choice(WORDS)
+        times["search"].append(_timed(page, lambda word=word: _search(page, word)))
+        times["next page"].append(_timed(page, lambda: page.keyboard.press("ArrowRight")))
+        times["filter"].append(
+            _timed(page, lambda: _choose(page, chance, chance.choice(("Where it is", "Set"))))
+        )
+        times["search taken away"].append(_timed(page, lambda: _search(page, "")))
+        times["sort"].append(_timed(page, lambda: _choose(page, chance, "Sort")))
+    page = visitor.open("near-duplicates")
+    page.evaluate(WATCH)
+    slider = page.get_by_role("slider").first
+    for _ in range(DRAWS):
+        key = chance.choice(("ArrowRight", "ArrowLeft", "PageUp"))
+        times["threshold move"].append(_timed(page, lambda key=key: slider.press(key)))
+        times["next pairs"].append(_timed(page, lambda: _press(page, "Next")))
+    page.get_by_role("radio", name="Clusters").click()
+    settled(page)
+    for _ in range(DRAWS):
+        key = chance.choice(("ArrowRight", "ArrowLeft"))
+        times["threshold move, clusters"].append(_timed(page, lambda key=key: slider.press(key)))
+    page = visitor.open("review")
+    page.evaluate(WATCH)
+    for _ in range(DRAWS):
+        times["next question"].append(_timed(page, lambda: page.keyboard.press("ArrowRight")))
+    return dict(times)
+
+
+def _timed(page: Page, action: Callable[[], object]) -> float:
+    """Give the milliseconds from an action until what it changed is painted."""
+    before = page.evaluate("() => window.rests")
+    began = time.perf_counter()
+    action()
+    page.wait_for_function(AT_REST, arg=before, timeout=LIMIT_MS)
+    page.evaluate(PAINTED)
+    return 1000 * (time.perf_counter() - began)
+
+
+def _search(page: Page, words: str) -> None:
+    box = page.get_by_role("textbox", name="Search")
+    box.fill(words)
+    box.press("Enter")
+    page.get_by_role("heading").first.click()  # out of the box, so that keys turn pages again
+
+
+def _choose(page: Page, chance: random.Random, label: str) -> None:
+    page.get_by_role("combobox", name=label).first.click()
+    options = page.get_by_role("option")
+    options.first.wait_for()
+    options.nth(chance.randrange(options.count())).click()
+
+
+def _press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name).first.click()

@@ -1,0 +1,79 @@
+"""Reading contamination matches: a page at a time, with both texts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from curation.store import matches, runs, samples
+from curation.store.database import Row
+from curation.workspace import Workspace
+
+DECISIONS = ("drop", "ask", "over budget", "keep")
+
+
+@dataclass(frozen=True, slots=True)
+class MatchLine:
+    """One row and one benchmark task that it resembles."""
+
+    sample: Row[Any]  # the whole row
+    task: Row[Any]  # the whole benchmark item
+    score: float  # joint: 1 for a long shared string, else the cosine
+    side: str  # problem | solution: what of the task was met
+    decision: str
+    hits: list[dict[str, Any]]  # shared strings: field, span, characters, long
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPage:
+    """A page of matches, most alike first."""
+
+    lines: list[MatchLine]
+    after: str | None  # key of the next page
+
+
+def match_page(
+    workspace: Workspace,
+    benchmark: str | None = None,
+    decision: str | None = None,
+    after: str | None = None,
+    size: int = 20,
+) -> MatchPage:
+    """Give matches of the current run, the strongest first. A damaged key gives the first page."""
+    db = workspace.database
+    run = runs.current(db, "decontaminate")
+    if run is None:
+        return MatchPage([], None)
+    found = matches.page(db, run.id, benchmark, decision, _key(after), size + 1)
+    rows = {row.seq: row for row in samples.read(db, sorted({match.seq for match in found[:size]}))}
+    tasks = matches.tasks(db, {match.benchmark_item_id for match in found[:size]})
+    lines = [
+        MatchLine(
+            rows[m.seq],
+            tasks[m.benchmark_item_id],
+            m.score,
+            m.side,
+            m.decision,
+            list(m.evidence.get("hits", [])),
+        )
+        for m in found[:size]
+    ]
+    last = found[size - 1] if len(found) > size else None
+    return MatchPage(lines, None if last is None else f"{last.score!r}_{last.id}")
+
+
+def task_of(workspace: Workspace, benchmark: str, item: str) -> Row[Any] | None:
+    """Give a whole benchmark item by its names."""
+    return matches.task(workspace.database, benchmark, item)
+
+
+def match_counts(workspace: Workspace) -> dict[tuple[str, str], int]:
+    """Count rows of the current run by benchmark and decision."""
+    run = runs.current(workspace.database, "decontaminate")
+    return {} if run is None else matches.counts(workspace.database, run.id)
+
+
+def _key(text: str | None) -> tuple[float, int] | None:
+    try:
+        score, _, id = (text or "").partition("_")
+        return float(score), int(id)
+    except ValueError:
+        return None

@@ -1,0 +1,277 @@
+"""Row: everything known of one row, told from its origin to the sets it is in."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+import ui
+from curation import explain, review
+from curation.errors import CurationError
+from curation.store import browsing, samples
+from curation.store.browsing import SampleQuery
+
+STATES = {
+    "kept": ("green", "kept"),
+    "dropped": ("red", "dropped"),
+    "pending": ("orange", "waits for a person"),
+    "not seen": ("gray", "did not reach this stage"),
+}
+RULES = {
+    "exact_duplicate": "It repeats another row's instruction and input; the longest response stays.",
+    "duplicate_seed": "Another row came from the same seed.",
+    "duplicate_problem": "Another row has the same problem, white space aside.",
+    "duplicate_solution": "Another row has the same solution, white space aside.",
+    "near_duplicate": "It resembles a kept row beyond doubt.",
+    "near_duplicate_over_budget": "It resembles a kept row; the review budget was spent, "
+    "so the paper's rule dropped it.",
+    "verdict": "A person decided so.",
+    "contaminated_substring": "It holds a long string of a benchmark.",
+    "contaminated_cosine": "It is too much like a benchmark task.",
+    "contaminated_verdict": "A person decided so.",
+}
+
+
+def _neighbours(id: str) -> None:
+    """Arrows to the rows before and after this one in the view it was opened from."""
+    view = {k: v for k, v in st.query_params.to_dict().items() if k in SampleQuery.__dataclass_fields__ and v}
+    seq = _seq(id)
+    before, after = (None, None)
+    if seq is not None:
+        try:
+            before, after = browsing.neighbours(ui.workspace().database, SampleQuery(**view), seq)
+        except CurationError:
+            view = {}
+    with st.container(horizontal=True):
+        turned = {name: st.query_params[name] for name in ("after", "before") if name in st.query_params}
+        ui.link("samples", "Back to the list", icon=":material/arrow_back:", **view, **turned)
+        st.space("stretch")
+        for other, label, key, icon in (
+            (before, "Previous row", "Left", "chevron_left"),
+            (after, "Next row", "Right", "chevron_right"),
+        ):
+            st.button(
+                label,
+                key=f"row-{key}",
+                disabled=other is None,
+                shortcut=key,
+                icon=f":material/{icon}:",
+                on_click=ui.set_query,
+                kwargs={"id": other},
+            )
+
+
+def _seq(id: str) -> int | None:
+    row = samples.find(ui.workspace().database, id)
+    return None if row is None else row.seq
+
+
+def _texts(told: dict[str, Any]) -> None:
+    language = "python" if told["origin"]["method"] == "comment-function" else None
+    left, right = st.columns(2)
+    with left:
+        st.caption("INSTRUCTION")
+        ui.show_text(told["instruction"], height=420)
+        if told["input"]:
+            st.caption("INPUT")
+            ui.show_text(told["input"], height=240)
+    with right:
+        st.caption("RESPONSE")
+        ui.show_text(told["response"], language, height=560)
+
+
+def _origin(origin: dict[str, Any]) -> None:
+    st.markdown("**Where it comes from**")
+    facts = {
+        "Set": origin["name"],
+        "File": origin["source"],
+        "Licence": origin["licence"],
+        "Made by": origin["method"],
+    }
+    if origin["row"] is not None:
+        facts["Row of the file"] = f"{origin['row']:,} (from 0)"
+    if origin["file_id"]:
+        facts["Id in the file"] = origin["file_id"]
+    seed = origin.get("seed")
+    if seed:
+        facts |= {
+            "Package": seed["source"],
+            "Path": seed["path"],
+            "Lines": f"{seed['lines'][0]} to {seed['lines'][1]}",
+            "Licence known by": seed["licence_evidence"],
+        }
+    _facts(facts)
+    if origin.get("extra"):
+        with st.expander("Other columns of the row"):
+            st.json(origin["extra"])
+
+
+def _facts(facts: dict[str, Any]) -> None:
+    st.dataframe(
+        pd.DataFrame({"": list(facts), "value": [str(v) for v in facts.values()]}),
+        hide_index=True,
+        column_config={
+            "": st.column_config.TextColumn(width=150),
+            "value": st.column_config.TextColumn(width=600),
+        },
+    )
+
+
+def _stage(told: dict[str, Any], id: str) -> None:
+    color, words = STATES[told["state"]]
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{ui.STAGE_TITLES[told['stage']]}**", width="content")
+            st.badge(words, color=color)  # type: ignore[arg-type]
+            st.space("stretch")
+            if told["state"] == "dropped":
+                st.button(
+                    "Put it back",
+                    key=f"rescue-{told['stage']}",
+                    icon=":material/undo:",
+                    on_click=_rescue,
+                    args=(id, told["stage"]),
+                    help="It goes on as pending; the stages after this one see it at their next run.",
+                )
+            if told["state"] == "pending" and told.get("rejections"):
+                st.button(
+                    "Drop it again",
+                    key=f"unrescue-{told['stage']}",
+                    on_click=_rescue,
+                    args=(id, told["stage"], True),
+                )
+        for rejection in told.get("rejections", []):
+            _rejection(rejection)
+        for pair in told.get("pairs", []):
+            _pair(pair)
+        if told.get("matches"):
+            _matches(told["matches"])
+        _questions(told.get("review", []))
+        _kept_for(told.get("kept_instead_of", []))
+
+
+def _rescue(id: str, stage: str, undo: bool = False) -> None:
+    done = ui.act(review.rescue, ui.workspace(), id, ui.person(), stage, undo)
+    if done is not None:
+        ui.toast(ui.plain(done.message))
+
+
+def _rejection(rejection: dict[str, Any]) -> None:
+    evidence = rejection["evidence"]
+    st.markdown(RULES.get(rejection["reason"], ui.plain(rejection["reason"].replace("_", " "))))
+    keeper = evidence.get("keeper")
+    if keeper:
+        cosine = f", cosine {evidence['cosine']:.3f}" if evidence.get("cosine") is not None else ""
+        own, other = evidence.get("response_characters", (None, None))
+        sizes = f" ({own:,} characters here, {other:,} there)" if own is not None else ""
+        ui.link(
+            "row",
+            f"The row that stays: {keeper[:12]}{cosine}{sizes}",
+            icon=":material/arrow_forward:",
+            id=keeper,
+        )
+        with st.expander("Compare the two, word by word", key=f"compare-{keeper}"):
+            _against(keeper)
+    if evidence.get("benchmark"):
+        ui.show_line(
+            f"{evidence['benchmark']}, task {evidence['item']}: "
+            f"score {evidence['joint']:.3f} on the {evidence['side']}"
+        )
+        for hit in evidence.get("hits", []):
+            st.caption(f"shared text, {hit['characters']:,} characters of the {hit['field']}")
+            ui.show_text(hit["matched"], height=160)
+
+
+def _against(keeper: str) -> None:
+    """Show this row beside the one that was kept."""
+    db = ui.workspace().database
+    here, there = (samples.find(db, id) for id in (st.query_params["id"], keeper))
+    if here is not None and there is not None:
+        ui.compare_rows(here, there, ("This row", "The row that stays"), f"{here.id}-{there.id}")
+
+
+def _pair(pair: dict[str, Any]) -> None:
+    what = {"ask": "asked about", "drop": "decided by the rule", "rescued": "put back by a person"}
+    decision = what.get(pair["decision"], pair["decision"])
+    other = f", responses {pair['response_cosine']:.3f}" if pair["response_cosine"] is not None else ""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        ui.link("row", f"Like {pair['with'][:12]}: cosine {pair['cosine']:.3f}{other}", id=pair["with"])
+        st.caption(ui.plain(decision))
+        if pair.get("item"):
+            ui.link(
+                "review", "Open the question", icon=":material/rate_review:", item=pair["item"].split("@")[0]
+            )
+    _votes(pair)
+
+
+def _votes(asked: dict[str, Any]) -> None:
+    for vote in asked.get("votes", []):
+        note = f": {vote['note']}" if vote["note"] else ""
+        ui.show_line(f"{vote['at']}  {vote['person']}  {vote['verdict']}{note}")
+
+
+def _questions(asked: list[dict[str, Any]]) -> None:
+    for question in asked:
+        if question:
+            ui.link(
+                "review",
+                "Open the question",
+                icon=":material/rate_review:",
+                item=question["item"].split("@")[0],
+            )
+            _votes(question)
+
+
+def _matches(matches: list[dict[str, Any]]) -> None:
+    joint = [m for m in matches if m["detector"] == "joint"]
+    st.caption(f"Compared with benchmark tasks; the {min(10, len(joint))} most alike of {len(joint)}")
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "Benchmark": [m["benchmark"] for m in joint[:10]],
+                "Task": [m["item"] for m in joint[:10]],
+                "Score": [m["score"] for m in joint[:10]],
+                "Met in": [m["side"] for m in joint[:10]],
+                "Decision": [m["decision"] for m in joint[:10]],
+            }
+        ),
+        hide_index=True,
+        column_config={"Score": st.column_config.NumberColumn(format="%.3f")},
+    )
+
+
+def _kept_for(others: list[dict[str, Any]]) -> None:
+    if not others:
+        return
+    with st.expander(f"Kept instead of {ui.count_of(len(others), 'other row')}"):
+        for other in others[:50]:
+            cosine = f", cosine {other['cosine']:.3f}" if other["cosine"] is not None else ""
+            ui.link("row", f"{other['id'][:12]}: {other['reason'].replace('_', ' ')}{cosine}", id=other["id"])
+
+
+def _versions(told: list[dict[str, Any]]) -> None:
+    for version in told:
+        state = "is in" if version["state"] == "kept" else "was left out of"
+        why = ", ".join(r["reason"].replace("_", " ") for r in version.get("rejections", []))
+        st.markdown(
+            f"It {state} the version **{ui.plain(version['version'])}**"
+            + (f" ({ui.plain(why)})." if why else ".")
+        )
+
+
+id = st.query_params.get("id", "")
+ui.heading("Row", "The whole story of one row: where it came from, what every stage decided, and why.")
+if not id:
+    ui.empty("No row is chosen.", "samples", "Choose one in the list of samples")
+else:
+    _neighbours(id)
+    told = explain.explain(ui.workspace(), id)
+    st.text(f"id {told['id']}")
+    _texts(told)
+    _origin(told["origin"])
+    st.markdown("**What happened to it**")
+    if not told["stages"]:
+        st.caption("No stage has run yet.")
+    for stage in told["stages"]:
+        _stage(stage, told["id"])
+    _versions(told["versions"])

@@ -1,0 +1,675 @@
+"""What pages share: the workspace, how text of strangers is shown, jobs on the screen, links with filters.
+
+Text that comes from outside (rows, file names, messages that quote them) reaches the screen in three
+ways only: `st.code`, `st.text`, `st.dataframe`; the `compare` component, which sets text; or `plain`,
+which escapes it.
+"""
+
+import logging
+import os
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+import jobs
+from curation import assemble, review
+from curation.errors import CurationError
+from curation.errors import WrongInput as WrongInput
+from curation.hidden_characters import hidden_in, revealed
+from curation.pair_browser import PairBrowser
+from curation.records import question_of
+from curation.store import browsing, runs, samples, versions
+from curation.word_diff import Span, word_diff
+from curation.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parent
+PAGES = {
+    "overview": "pages/overview/overview.py",
+    "import": "pages/create/import_samples.py",
+    "samples": "pages/create/samples.py",
+    "clean": "pages/curate/clean.py",
+    "near-duplicates": "pages/curate/near_duplicates.py",
+    "decontaminate": "pages/curate/decontaminate.py",
+    "review": "pages/curate/review.py",
+    "datasets": "pages/train/datasets.py",
+    "jobs": "pages/jobs/jobs.py",
+    "settings": "pages/settings/settings.py",
+    "row": "pages/create/row.py",
+}
+STAGE_TITLES = {
+    "clean": "Exact duplicates",
+    "near-duplicates": "Near-duplicates",
+    "decontaminate": "Contamination",
+    "assemble": "Dataset",
+}
+POLL_SECONDS = 1.0  # how often a running job is looked at
+log = logging.getLogger("winnow.app")
+
+# --- the workspace -------------------------------------------------------------------------------
+
+
+def folder() -> Path:
+    """Name the folder that WINNOW_WORKSPACE says, else `workspace` beside the app."""
+    return Path(os.environ.get("WINNOW_WORKSPACE") or ROOT / "workspace").expanduser().resolve()
+
+
+def workspace() -> Workspace:
+    """Give the workspace that all sessions share; opening it keeps a worker at hand and the log short."""
+    return _open(folder())
+
+
+@st.cache_resource(show_spinner=False)
+def _open(path: Path) -> Workspace:
+    opened = Workspace(path)
+    _ = opened.database  # migrates now, so that an error shows once and at the start
+    _log_to(path / "logs" / "app.log")
+    jobs.hold_app_lock(path)
+    jobs.keep_worker(path)
+    return opened
+
+
+def _log_to(file: Path) -> None:
+    handler = logging.FileHandler(file, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    log.addHandler(handler)
+
+
+def stamp() -> str:
+    """Give a text that changes whenever stored rows, decisions or versions do: the key of cached counts."""
+    return browsing.change_stamp(workspace().database)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _funnel(path: str, stamp: str) -> browsing.Funnel:
+    return browsing.funnel(workspace().database)
+
+
+def funnel() -> browsing.Funnel:
+    """Give samples, and what every stage did with them (see `browsing.funnel`)."""
+    return _funnel(str(folder()), stamp())
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _places(path: str, stamp: str) -> dict[str, int]:
+    return browsing.sample_facets(workspace().database, browsing.SampleQuery())["place"]
+
+
+def places() -> dict[str, int]:
+    """Count all samples by where they stand now: new, kept, pending, dropped."""
+    return dict.fromkeys(("new", "kept", "pending", "dropped"), 0) | _places(str(folder()), stamp())
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _review_counts(path: str, stamp: str) -> dict[str, Any]:
+    return review.counts(workspace())
+
+
+def review_counts() -> dict[str, Any]:
+    """Count the questions: open, settled, disputed."""
+    return _review_counts(str(folder()), stamp())
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _pairs(path: str, run_id: int) -> PairBrowser | None:
+    return PairBrowser.open(workspace())
+
+
+def pair_browser() -> PairBrowser | None:
+    """Give the stored pairs of the current run; None when near-duplicates never ran."""
+    run = runs.current(workspace().database, "near-duplicates")
+    return None if run is None else _pairs(str(folder()), run.id)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _newest_is_current(path: str, stamp: str) -> bool | None:
+    names = versions.names(workspace().database)
+    return assemble.is_current(workspace(), names[-1]) if names else None
+
+
+def newest_version_is_current() -> bool | None:
+    """Say whether the newest version holds the rows as they are; None when there is no version."""
+    return _newest_is_current(str(folder()), stamp())
+
+
+def menu_counts() -> tuple[int, int, int]:
+    """Count what the menu shows: samples, open questions, jobs that wait or run."""
+    db = workspace().database
+    questions = review_counts()
+    return samples.count(db), questions["open"] + questions["disputed"], len(jobs.active(folder()))
+
+
+# --- text ----------------------------------------------------------------------------------------
+
+ESCAPES = {ord(sign): f"\\{sign}" for sign in string.punctuation}
+
+
+def plain(text: object) -> str:
+    """Give a text that a label, caption or message shows letter by letter, whatever signs are in it.
+
+    Every ASCII punctuation sign is escaped (CommonMark allows that for all of them), which also stops
+    Streamlit's own signs ($, :colour[], :material/x:) and bare links; line ends become spaces.
+    """
+    return " ".join(revealed(str(text)).split()).translate(ESCAPES)
+
+
+def number(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
+
+
+def count_of(value: int, one: str, many: str | None = None) -> str:
+    """Say a number with its noun: 1 row, 2 rows."""
+    return f"{value:,} {one if value == 1 else many or one + 's'}"
+
+
+def show_text(text: str, language: str | None = None, height: int | None = None) -> None:
+    """Show text of a stranger as text. Characters that cannot be seen are counted and made visible."""
+    hidden = hidden_in(text)
+    if hidden:
+        found = ", ".join(f"{name} x{times}" for name, times in hidden.items())
+        st.badge(
+            f"hidden characters: {found}".replace("+", "\\+"), icon=":material/visibility_off:", color="red"
+        )
+        text = revealed(text)
+    long = height is not None and (text.count("\n") > height // 24 or len(text) > height * 4)
+    st.code(text or " ", language=language, wrap_lines=True, height=height if long else "content")
+
+
+def show_line(text: object) -> None:
+    """Show a short text of a stranger (a name, a note, a path) as text, hidden characters made visible."""
+    st.text(revealed(str(text)))
+
+
+def language_of(row: Any) -> str | None:
+    """Name the language to colour a response by: known for code of this machine, else not guessed."""
+    return "python" if row.method == "comment-function" else None
+
+
+# --- errors for people ---------------------------------------------------------------------------
+
+
+def say_error(error: Exception) -> None:
+    """Show what went wrong in one line; details of what nobody expected go to the log only."""
+    if isinstance(error, CurationError):
+        st.error(plain(error), icon=":material/error:")
+        return
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        st.error(
+            plain(f"{error.strerror}{where}; nothing that was saved is lost. Mend it and try again."),
+            icon=":material/error:",
+        )
+        return
+    log.error("unexpected", exc_info=error)
+    where = plain(folder() / "logs" / "app.log")
+    st.error(
+        f"Something unexpected went wrong ({plain(type(error).__name__)}). Nothing that was saved is lost; "
+        f"the details are in {where}. Reload the page to go on.",
+        icon=":material/error:",
+    )
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Show errors raised inside as messages, not as tracebacks."""
+    try:
+        yield
+    except Exception as error:
+        say_error(error)
+
+
+def act(action: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Do what a button asks for (a callback). What it raises is kept and shown when the page is drawn."""
+    try:
+        return action(*arguments, **named)
+    except Exception as error:
+        st.session_state["ui_error"] = error
+        return None
+
+
+def show_waiting_messages() -> None:
+    """Show what callbacks left to say."""
+    error = st.session_state.pop("ui_error", None)
+    if error is not None:
+        say_error(error)
+    for message in st.session_state.pop("ui_toasts", []):
+        st.toast(message)
+
+
+def toast(message: str) -> None:
+    """Say a short thing at the next drawing of the page. The message must be ours, or `plain`."""
+    st.session_state.setdefault("ui_toasts", []).append(message)
+
+
+# --- moving between pages ------------------------------------------------------------------------
+
+
+def link(page: str, label: str, icon: str | None = None, help: str | None = None, **query: str) -> None:
+    """Show a link to a page of ours with its filters in the address."""
+    st.page_link(PAGES[page], label=label, icon=icon, help=help, query_params=query or None)
+
+
+def go(page: str, **query: str) -> None:
+    """Open a page of ours with its filters in the address."""
+    st.switch_page(PAGES[page], query_params=query or None)
+
+
+# Filters live in the address, so that a view can be sent to a colleague and survives a reload.
+
+
+def set_query(clear: Sequence[str] = (), **values: str | None) -> None:
+    """Change the address: None or "" takes a parameter out."""
+    for name in clear:
+        st.query_params.pop(name, None)
+    for name, value in values.items():
+        if value:
+            st.query_params[name] = value
+        else:
+            st.query_params.pop(name, None)
+
+
+def _from_widget(key: str, parameter: str, clear: Sequence[str], default: str) -> None:
+    value = st.session_state[key]
+    set_query(clear, **{parameter: None if value in (None, default) else str(value)})
+
+
+def _to_widget(parameter: str, allowed: Sequence[str] | None, default: str) -> str:
+    """Let the widget show what the address says; an unknown value falls back to the default."""
+    asked = st.query_params.get(parameter, default)
+    key = f"query_{parameter}"
+    st.session_state[key] = asked if allowed is None or asked in allowed else default
+    return key
+
+
+def choose(
+    label: str,
+    parameter: str,
+    options: Sequence[str],
+    shown: Callable[[str], str] = str,
+    default: str = "",
+    clear: Sequence[str] = (),
+    help: str | None = None,
+) -> str:
+    """Show a select box whose value is a parameter of the address. Its options are text, never markup."""
+    key = _to_widget(parameter, options, default)
+    return str(
+        st.selectbox(
+            label,
+            options,
+            key=key,
+            format_func=shown,
+            on_change=_from_widget,
+            help=help,
+            args=(key, parameter, clear, default),
+        )
+    )
+
+
+def type_in(
+    label: str,
+    parameter: str,
+    placeholder: str = "",
+    clear: Sequence[str] = (),
+    help: str | None = None,
+    max_chars: int = 300,
+) -> str:
+    """Show a text box whose value is a parameter of the address."""
+    key = _to_widget(parameter, None, "")
+    st.session_state[key] = st.session_state[key][:max_chars]
+    return str(
+        st.text_input(
+            label,
+            key=key,
+            placeholder=placeholder,
+            on_change=_from_widget,
+            help=help,
+            max_chars=max_chars,
+            args=(key, parameter, clear, ""),
+        )
+        or ""
+    )
+
+
+def switch(
+    label: str, parameter: str, options: Sequence[str], clear: Sequence[str] = (), hide_label: bool = True
+) -> str:
+    """Show a row of choices (all ours), a parameter of the address; the first is the default."""
+    key = _to_widget(parameter, options, options[0])
+    chosen = st.segmented_control(
+        label,
+        options,
+        key=key,
+        required=True,
+        on_change=_from_widget,
+        label_visibility="collapsed" if hide_label else "visible",
+        args=(key, parameter, clear, options[0]),
+    )
+    return str(chosen)
+
+
+def heading(title: str, caption: str) -> None:
+    """Begin a page: where one is, and what is done here. Both texts are ours."""
+    st.title(title, anchor=False)
+    st.caption(caption)
+    show_waiting_messages()
+
+
+def empty(what: str, page: str, label: str) -> None:
+    """Say why a page is empty and what to do about it."""
+    with st.container(border=True):
+        st.markdown(what)
+        link(page, label, icon=":material/arrow_forward:")
+
+
+def stale_note(stage: Mapping[str, Any]) -> None:
+    """Say that a stage's input changed since it ran."""
+    if stage.get("stale"):
+        rows = count_of(stage["stale"], "row")
+        st.warning(
+            f"Stale: {rows} changed since this stage ran. Run it again below.", icon=":material/update:"
+        )
+
+
+def show_counts(stage: Mapping[str, Any]) -> None:
+    """Show that rows in = kept + dropped + pending."""
+    columns = st.columns(4)
+    for column, name in zip(columns, ("in", "kept", "dropped", "pending"), strict=True):
+        column.metric(f"Rows {name}" if name == "in" else name.capitalize(), f"{stage[name]:,}", border=True)
+
+
+def show_reasons(stage: Mapping[str, Any]) -> None:
+    """List why rows were dropped, each reason a link to its rows."""
+    if not stage["reasons"]:
+        st.markdown("No row was dropped.")
+        return
+    st.markdown("**Why rows were dropped**: each line opens its rows, and each row can be put back.")
+    for reason, rows in sorted(stage["reasons"].items(), key=lambda one: -one[1]):
+        words = plain(reason.replace("_", " "))
+        link(
+            "samples",
+            f"{rows:,} {words}",
+            icon=":material/filter_list:",
+            place="dropped",
+            stage=stage["stage"],
+            reason=reason,
+        )
+
+
+def person() -> str:
+    """Name who is judging: set on the review page, kept in the address; `me` when nobody said."""
+    return str(st.session_state.get("person") or st.query_params.get("as") or "me")[:60]
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+STATE_BADGES = {
+    "queued": ("blue", ":material/schedule:"),
+    "running": ("blue", ":material/play_circle:"),
+    "interrupted": ("orange", ":material/restart_alt:"),
+    "cancelling": ("orange", ":material/hourglass:"),
+    "done": ("green", ":material/check_circle:"),
+    "failed": ("red", ":material/error:"),
+    "cancelled": ("gray", ":material/cancel:"),
+}
+LIVE = ("queued", "running", "interrupted", "cancelling")
+
+
+def start(step: str, settings: Mapping[str, Any]) -> None:
+    """Start a job from a button; pressing twice starts one."""
+    act(jobs.start, folder(), step, dict(settings))
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def since(moment: datetime | None) -> float | None:
+    return None if moment is None else max(0.0, (datetime.now(UTC) - moment).total_seconds())
+
+
+def show_jobs_of(steps: Sequence[str], idle: Callable[[], None] | None = None) -> bool:
+    """Show the queued or running jobs of some steps, renewed every second; draw the page again at their end.
+
+    Gives whether there is one. A failed newest job is shown until another one is started.
+    """
+    mine = [job for job in jobs.jobs(folder(), limit=30) if job.step in steps]
+    live = [job for job in mine if job.state in LIVE]
+    if live:
+        _watch([job.id for job in live])
+    elif mine and mine[0].state in ("failed", "cancelled"):
+        draw_job(mine[0])
+    elif idle is not None:
+        idle()
+    return bool(live)
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def _watch(ids: Sequence[str]) -> None:
+    with readable_errors():
+        found = [jobs.job(folder(), id) for id in ids]
+        if not any(job is not None and job.state in LIVE for job in found):
+            st.rerun()  # the whole page: now with the results, and without the timer
+        for job in found:
+            if job is not None:
+                draw_job(job)
+
+
+def draw_job(job: "jobs.Job", may_resume: bool = True) -> None:
+    """Show one job: what it does, how far it is, what it needs, and what can be done about it."""
+    color, icon = STATE_BADGES[job.state]
+    with st.container(border=True, key=f"job-{job.id}"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{plain(job.title)}**", width="content")
+            st.badge(job.state, icon=icon, color=color)  # type: ignore[arg-type]
+            st.space("stretch")
+            _job_buttons(job, may_resume)
+        _job_progress(job)
+        if job.message:
+            show = st.error if job.state == "failed" else st.caption
+            show(plain(job.message))
+
+
+def _job_buttons(job: "jobs.Job", may_resume: bool) -> None:
+    if job.state in ("queued", "running", "interrupted"):
+        st.button(
+            "Cancel",
+            key=f"cancel-{job.id}",
+            on_click=act,
+            args=(jobs.cancel, folder(), job.id),
+            help="What is finished is kept; Resume goes on from there.",
+        )
+    if may_resume and job.state in ("cancelled", "failed"):
+        st.button(
+            "Resume",
+            key=f"resume-{job.id}",
+            on_click=act,
+            args=(jobs.resume, folder(), job.id),
+            type="primary",
+            help="Goes on where it stopped; nothing finished is done again.",
+        )
+
+
+def _job_progress(job: "jobs.Job") -> None:
+    if job.state == "interrupted":
+        st.caption(
+            "Its process ended before the job did. A new one takes over by itself and goes on where it was."
+        )
+    if job.state == "queued":
+        st.caption("Waits for the job before it: one heavy job runs at a time.")
+    if job.state not in ("running", "cancelling", "interrupted") or job.what is None:
+        return
+    if job.total:
+        share = min(1.0, (job.done or 0) / job.total)
+        st.progress(share, text=f"{plain(job.what)}: {job.done or 0:,} of {job.total:,}")
+    else:
+        st.progress(0.0, text=plain(job.what) + (f": {job.done:,}" if job.done else ""))
+    facts = [f"running for {duration(since(job.started_at))}"]
+    if job.rate:
+        facts.append(f"{job.rate:,.1f} a second")
+    if job.seconds_left is not None:
+        facts.append(f"about {duration(job.seconds_left)} left in this step")
+    st.caption(" · ".join(facts))
+
+
+# --- two texts side by side ----------------------------------------------------------------------
+
+_COMPARE_CSS = """
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; font-family: var(--st-font);
+        color: var(--st-text-color); }
+.side { border: 1px solid var(--st-border-color); border-radius: 6px; min-width: 0;
+        display: flex; flex-direction: column; }
+.head { padding: 6px 10px; border-bottom: 1px solid var(--st-border-color); font-size: 13px;
+        background: var(--st-secondary-background-color);
+        border-radius: 6px 6px 0 0; overflow-wrap: anywhere; }
+.head b { margin-right: 8px; }
+.label { padding: 8px 10px 0; font-size: 12px; opacity: .75; }
+pre { margin: 0; padding: 4px 10px 8px; white-space: pre-wrap; overflow-wrap: anywhere;
+      font-family: var(--st-code-font, monospace);
+      font-size: 13px; line-height: 1.45; max-height: 420px; overflow-y: auto; }
+.own { border-radius: 3px; background: color-mix(in srgb, var(--st-orange-color, #e8a33d) 28%, transparent); }
+.mark { border-radius: 3px; background: color-mix(in srgb, var(--st-red-color, #d0433b) 30%, transparent); }
+.none { opacity: .55; font-style: italic; }
+@media (max-width: 700px) { .pair { grid-template-columns: 1fr; } }
+"""
+# Text is set, never parsed: nothing that stands in a row can become an element (faults.md S18-S20).
+_COMPARE_JS = """
+export default function ({ data, parentElement }) {
+  let root = parentElement.querySelector(".pair");
+  if (!root) {
+    root = document.createElement("div"); root.className = "pair"; parentElement.appendChild(root);
+  }
+  root.replaceChildren();
+  root.dataset.item = data.item;
+  for (const side of data.sides) {
+    const box = document.createElement("div"); box.className = "side";
+    const head = document.createElement("div"); head.className = "head";
+    const title = document.createElement("b"); title.textContent = side.title;
+    const note = document.createElement("span"); note.textContent = side.note;
+    head.append(title, note); box.append(head);
+    for (const part of side.parts) {
+      const label = document.createElement("div"); label.className = "label"; label.textContent = part.label;
+      const pre = document.createElement("pre");
+      if (!part.spans.length) { pre.textContent = "empty"; pre.className = "none"; }
+      for (const [text, kind] of part.spans) {
+        const piece = document.createElement("span"); piece.textContent = text;
+        if (kind) piece.className = kind;
+        pre.append(piece);
+      }
+      box.append(label, pre);
+    }
+    root.append(box);
+  }
+}
+"""
+_COMPARE = st.components.v2.component("winnow_compare", css=_COMPARE_CSS, js=_COMPARE_JS)
+
+
+def side(
+    title: str, note: str, parts: Sequence[tuple[str, Sequence[Span]]], mark: str = "own"
+) -> dict[str, Any]:
+    """Describe one side of `compare`: parts are (label, spans); what is not shared is marked.
+
+    With mark="mark" it is the other way round: the shared stretch is marked (text met in a benchmark).
+    """
+
+    def pieces(spans: Sequence[Span]) -> Iterator[list[str]]:
+        for span in spans:
+            is_marked = span.shared if mark == "mark" else not span.shared
+            if not is_marked or span.text.isspace():
+                yield [revealed(span.text), ""]
+                continue
+            # White space around a word stays unmarked: coloured indentation would drown the words.
+            core = span.text.strip()
+            start = span.text.index(core)
+            ends = (span.text[:start], ""), (core, mark), (span.text[start + len(core) :], "")
+            yield from ([revealed(text), kind] for text, kind in ends if text)
+
+    return {
+        "title": title,
+        "note": revealed(note),
+        "parts": [{"label": label, "spans": list(pieces(spans))} for label, spans in parts],
+    }
+
+
+def compare_rows(left: Any, right: Any, titles: tuple[str, str], item: str) -> None:
+    """Show two rows beside each other; words that only one of them has are marked."""
+    parts = [
+        (label, word_diff(getattr(left, name), getattr(right, name)))
+        for label, name in (("Problem", "instruction"), ("Input", "input"), ("Solution", "response"))
+        if getattr(left, name) or getattr(right, name)
+    ]
+    compare(
+        side(titles[0], _about(left), [(label, both[0]) for label, both in parts]),
+        side(titles[1], _about(right), [(label, both[1]) for label, both in parts]),
+        item,
+    )
+
+
+def _about(row: Any) -> str:
+    return f"{row.name} · {row.source} · response of {len(row.response):,} characters"
+
+
+def compare_with_task(row: Any, task: Any, hits: Sequence[Mapping[str, Any]], item: str) -> None:
+    """Show a row beside the benchmark task it resembles: shared strings marked, else what differs."""
+    question = question_of(row.instruction, row.input)
+    if hits:
+        mark = "mark"
+        spans = {
+            field: _marked(text, [h["span"] for h in hits if h["field"] == field])
+            for field, text in (("question", question), ("response", row.response))
+        }
+        met = {str(h["matched"]) for h in hits}
+        pairs = [
+            ("Problem", (spans["question"], _found_in(task.problem, met))),
+            ("Solution", (spans["response"], _found_in(task.solution, met))),
+        ]
+    else:
+        mark = "own"
+        pairs = [
+            ("Problem", word_diff(question, task.problem)),
+            ("Solution", word_diff(row.response, task.solution)),
+        ]
+    compare(
+        side("Row", _about(row), [(label, both[0]) for label, both in pairs], mark),
+        side(
+            "Benchmark task",
+            f"{task.benchmark} · {task.item}",
+            [(label, both[1]) for label, both in pairs],
+            mark,
+        ),
+        item,
+    )
+
+
+def _marked(text: str, stretches: Sequence[Sequence[int]]) -> list[Span]:
+    """Split a text into marked and unmarked pieces; stretches may overlap."""
+    spans: list[Span] = []
+    at = 0
+    for start, end in sorted((int(a), int(b)) for a, b in stretches):
+        if end <= at:
+            continue
+        spans += [Span(text[at : max(at, start)], False), Span(text[max(at, start) : end], True)]
+        at = end
+    return [span for span in [*spans, Span(text[at:], False)] if span.text]
+
+
+def _found_in(text: str, wanted: set[str]) -> list[Span]:
+    """Mark the first place of each string in a text."""
+    return _marked(
+        text, [(text.find(one), text.find(one) + len(one)) for one in wanted if one and one in text]
+    )
+
+
+def compare(left: Mapping[str, Any], right: Mapping[str, Any], item: str) -> None:
+    """Show two sides beside each other. `item` names what is shown, for tests that watch the screen."""
+    _COMPARE(data={"sides": [left, right], "item": item}, key="compare")
