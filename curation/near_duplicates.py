@@ -31,7 +31,7 @@ from curation.verdicts import disputed_pairs, settled_pairs
 from curation.workspace import Workspace
 
 STAGE = "near-duplicates"
-CODE = "1"  # raise when the same input and settings would give another result
+CODE = "2"  # raise when the same input and settings would give another result
 SURE = 0.88  # at or above: dropped without asking
 RESPONSES_AGREE = 0.8  # cosine of the responses from which they count as saying the same
 EDGE = np.dtype([("left", "<i8"), ("right", "<i8"), ("cosine", "<f8"), ("response", "<f8"), ("zone", "<i1")])
@@ -468,7 +468,7 @@ class Case:
                 "cluster": cluster if cluster >= 0 else None,
             })  # fmt: skip
             if edge >= 0 and edge not in asked:
-                pairs[edge] = self._pair(edge, "drop" if fate in DROPPED else "rescued")
+                pairs[edge] = self._pair(edge, self._deciding_as(fate))
             if state == "dropped":
                 rejections.append(self._rejection(int(seq), fate, edge))
         for edge, ruling in self.rulings.items():
@@ -477,6 +477,12 @@ class Case:
             pairs[edge] = self._pair(edge, "ask")
         items = [self._item(edge, priority) for priority, edge in enumerate(decisions.asked)]
         return Written(outcomes, rejections, list(pairs.values()), _distinct(items))
+
+    def _deciding_as(self, fate: Fate) -> str:
+        """Say what a pair that was not asked about did to its row."""
+        if fate not in DROPPED:
+            return "rescued"
+        return "over budget" if fate == Fate.OVER_BUDGET and self.settings.asks else "drop"
 
     def _pair(self, edge: int, decision: str) -> dict[str, Any]:
         one = self.edges[edge]

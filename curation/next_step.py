@@ -19,7 +19,7 @@ TITLES = {
     "clean": ("Drop exact duplicates", "Takes seconds; the longest response of equal tasks stays."),
     "near-duplicates": (
         "Find near-duplicates",
-        "Compares every row with every other. Rows alike beyond doubt are dropped, gray ones are asked about.",
+        "Compares every row with every other. Rows alike beyond doubt are dropped, gray ones asked about.",
     ),
     "decontaminate": (
         "Check for benchmark tasks",

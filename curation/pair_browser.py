@@ -221,7 +221,6 @@ class PairBrowser:
         decided = pair_rows.of_pairs(connection, self.run_id, ends)
         seqs = [seq for both in ends for seq in both]
         samples = pair_rows.samples_of(connection, seqs)
-        reasons = pair_rows.reasons(connection, self.run_id, seqs)
         versions = pair_rows.versions_of(connection, [row.item_id for row in decided.values() if row.item_id])
         lines = []
         for (left, right), cosine in zip(ends, cosines, strict=True):
@@ -234,15 +233,13 @@ class PairBrowser:
             lines.append(PairLine(
                 samples[left], samples[right], cosine if row is None else row.cosine,
                 None if row is None else row.response_cosine,
-                self._decision(row, cosine, {reasons.get(left), reasons.get(right)}), item,
+                self._decision(row, cosine), item,
             ))  # fmt: skip
         return lines
 
-    def _decision(self, row: Row[Any] | None, cosine: float, reasons: set[str | None]) -> str:
+    def _decision(self, row: Row[Any] | None, cosine: float) -> str:
         if row is None:
             return NOT_DECIDING if cosine >= np.float32(self._lowest) else BELOW
-        if row.decision == "drop" and pair_rows.OVER_BUDGET_REASON in reasons:
-            return pair_rows.OVER_BUDGET
         return str(row.decision)
 
     # --- clusters ---

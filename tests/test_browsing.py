@@ -183,6 +183,7 @@ def test_an_older_database_gets_the_places_and_words_of_its_rows(workspace: Work
             "DROP TABLE sample_place", "DROP TABLE sample_text", "DROP INDEX ix_rejection_run_id_reason",
             "DROP INDEX ix_rejection_file_hash_row", "DROP INDEX ix_rejection_file_hash_reason",
             "DROP INDEX ix_near_duplicate_pair_run_id_decision_cosine",
+            "DROP INDEX ix_contamination_match_run_id_detector_score",
             "UPDATE alembic_version SET version_num = '0001'",
         ):  # fmt: skip
             connection.execute(statement)

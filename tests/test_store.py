@@ -62,9 +62,15 @@ def ask(path: Path, statement: str) -> list[tuple[Any, ...]]:
 # --- migrations ---
 
 
+def is_of_the_schema(name: str | None, kind: str, _parents: object) -> bool:
+    """The index of words and the tables in which FTS5 keeps it are no tables of the schema."""
+    return kind != "table" or not (name or "").startswith("sample_text")
+
+
 def test_migrations_make_the_tables_of_the_schema(db: Database) -> None:
     with db.reading() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        opts = {"compare_type": True, "include_name": is_of_the_schema}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, metadata) == []
 
 

@@ -3,12 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, exists, func, not_, or_, select, tuple_
+from sqlalchemy import Connection, Row, Select, func, select, tuple_
 
 from curation.store.tables import near_duplicate_pair, outcome, rejection, review_item, sample
 
-OVER_BUDGET = "over budget"  # a pair kept as "drop" whose row fell because no review was left to spend
-OVER_BUDGET_REASON = "near_duplicate_over_budget"
 PAGE = 500  # pairs or rows named in one query
 
 pair = near_duplicate_pair
@@ -31,20 +29,9 @@ def count_decided(connection: Connection, run_id: int, decision: str, low: float
 
 
 def _of(query: Select[Any], run_id: int, decision: str, low: float, high: float) -> Select[Any]:
-    kept_as = "drop" if decision == OVER_BUDGET else decision
-    query = query.where(
-        pair.c.run_id == run_id, pair.c.decision == kept_as, pair.c.cosine >= low, pair.c.cosine < high
+    return query.where(
+        pair.c.run_id == run_id, pair.c.decision == decision, pair.c.cosine >= low, pair.c.cosine < high
     )
-    if kept_as != "drop":
-        return query
-    # By the rows, a few rejections each; `+ 0` keeps SQLite from reading all that have this reason.
-    over = or_(*(
-        exists().where(
-            rejection.c.seq == seq, rejection.c.run_id + 0 == run_id, rejection.c.reason == OVER_BUDGET_REASON
-        )
-        for seq in (pair.c.left_seq, pair.c.right_seq)
-    ))  # fmt: skip
-    return query.where(over if decision == OVER_BUDGET else not_(over))
 
 
 def of_pairs(

@@ -239,6 +239,7 @@ contamination_match = Table(
     Column("decision", Text, nullable=False),  # of the row: drop | ask | over budget | keep
     Column("evidence", JSON, nullable=False),
     Index("ix_contamination_match_run_id_seq", "run_id", "seq"),
+    Index("ix_contamination_match_run_id_detector_score", "run_id", "detector", "score"),
 )
 
 review_item = Table(

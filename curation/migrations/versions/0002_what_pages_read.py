@@ -63,6 +63,11 @@ def _make_indexes() -> None:
         "near_duplicate_pair",
         ["run_id", "decision", "cosine"],
     )
+    op.create_index(
+        "ix_contamination_match_run_id_detector_score",
+        "contamination_match",
+        ["run_id", "detector", "score"],
+    )
 
 
 def _fill_places(connection: sa.Connection) -> None:
