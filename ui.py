@@ -7,6 +7,7 @@ which escapes it.
 
 import logging
 import os
+import re
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -145,6 +146,8 @@ def menu_counts() -> tuple[int, int, int]:
 
 # --- text ----------------------------------------------------------------------------------------
 
+# Streamlit makes links of bare addresses even when their signs are escaped; a word joiner inside stops that.
+BARE_LINK = re.compile(r"https?(?=://)|www(?=\.)|@", re.IGNORECASE)
 ESCAPES = {ord(sign): f"\\{sign}" for sign in string.punctuation}
 
 
@@ -154,7 +157,8 @@ def plain(text: object) -> str:
     Every ASCII punctuation sign is escaped (CommonMark allows that for all of them), which also stops
     Streamlit's own signs ($, :colour[], :material/x:) and bare links; line ends become spaces.
     """
-    return " ".join(revealed(str(text)).split()).translate(ESCAPES)
+    words = " ".join(revealed(str(text)).split())
+    return BARE_LINK.sub("\\g<0>\u2060", words).translate(ESCAPES)
 
 
 def number(value: int | None) -> str:
@@ -301,7 +305,7 @@ def choose(
             label,
             options,
             key=key,
-            format_func=shown,
+            format_func=lambda value: revealed(shown(value)),
             on_change=_from_widget,
             help=help,
             args=(key, parameter, clear, default),

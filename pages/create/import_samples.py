@@ -55,7 +55,11 @@ def _fields(columns: list[str]) -> FieldMap:
     for place, name in zip(st.columns(3), ("instruction", "input", "response"), strict=True):
         options = [FOUND, *columns]
         column = place.selectbox(
-            f"Column of the {name}", options, key=f"import_{name}", help="Which column holds it."
+            f"Column of the {name}",
+            options,
+            key=f"import_{name}",
+            format_func=ui.revealed,
+            help="Which column holds it.",
         )
         if column != FOUND:
             chosen = replace(chosen, **{name: column})

@@ -374,7 +374,7 @@ def _compare_members(members: list[Any], cluster: int) -> None:
         "Compare with the kept row it resembles most",
         range(len(others)),
         key=f"near_member_{cluster}",
-        format_func=lambda n: f"{others[n].state}: {_question(others[n].sample)[:120]}",
+        format_func=lambda n: ui.revealed(f"{others[n].state}: {_question(others[n].sample)[:120]}"),
     )
     other = others[number]
     keeper = by_id[other.keepers[0][0]]
