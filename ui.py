@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 import jobs
@@ -188,9 +189,14 @@ def show_line(text: object) -> None:
     st.text(revealed(str(text)))
 
 
-def language_of(row: Any) -> str | None:
-    """Name the language to colour a response by: known for code of this machine, else not guessed."""
-    return "python" if row.method == "comment-function" else None
+def frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Make a table for `st.dataframe`: its texts with every hidden character made visible."""
+    return pd.DataFrame(
+        {
+            name: [revealed(value) if isinstance(value, str) else value for value in values]
+            for name, values in columns.items()
+        }
+    )
 
 
 # --- errors for people ---------------------------------------------------------------------------

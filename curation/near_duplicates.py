@@ -343,6 +343,7 @@ def _write(
         store.keep_all(connection, stage.run_id, found.outcomes, found.rejections)
         store.keep_pairs(connection, stage.run_id, found.pairs)
         reviews.ask(connection, STAGE, [{**item, "run_id": stage.run_id} for item in found.items])
+        reviews.reopen(connection, found.again)
         report["over_budget"] = int(np.count_nonzero(decisions.fate == Fate.OVER_BUDGET))
         report["seconds"] = round(time.monotonic() - began, 2)
         runs.finish(connection, stage.run_id, report)
@@ -376,6 +377,7 @@ class Written:
     rejections: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
     items: list[dict[str, Any]]
+    again: set[str]  # items among them that people settled in a way that contradicts other verdicts
 
 
 @dataclass
@@ -476,7 +478,8 @@ class Case:
         for edge in asked:  # last: verdicts that contradict each other in a circle are asked again
             pairs[edge] = self._pair(edge, "ask")
         items = [self._item(edge, priority) for priority, edge in enumerate(decisions.asked)]
-        return Written(outcomes, rejections, list(pairs.values()), _distinct(items))
+        again = {self._item_id(edge) for edge in asked & self.rulings.keys()}
+        return Written(outcomes, rejections, list(pairs.values()), _distinct(items), again)
 
     def _deciding_as(self, fate: Fate) -> str:
         """Say what a pair that was not asked about did to its row."""
@@ -535,6 +538,8 @@ class Case:
             f"responses do not ({one['response']:.3f})",
             Zone.DROP: "a person kept one of them, and they are alike beyond doubt",
         }[Zone(int(one["zone"]))]
+        if edge in self.rulings:
+            why = "verdicts on like rows contradict one another in a circle; one of them has to change"
         evidence = {"cosine": float(one["cosine"]), "response_cosine": _number(one["response"]), "why": why}
         return {
             "id": self._item_id(edge),
@@ -606,8 +611,11 @@ def _ask_again(
     settled = {case._item_id(edge) for edge in case.rulings}
     known = {item.id for item in asked}
     reviews.ask_also(
-        connection, STAGE, [{**i, "run_id": run_id} for i in found.items if i["id"] not in known]
+        connection,
+        STAGE,
+        [{**i, "run_id": run_id} for i in found.items if i["id"] not in known or i["id"] in found.again],
     )
+    reviews.reopen(connection, found.again)
     moot = [i.id for i in asked if i.left_seq in states and i.id not in wanted and i.id not in settled]
     reviews.stop_asking(connection, moot)
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -102,8 +103,10 @@ def _work(workspace: Workspace, run_id: int, work: Callable[[Stage], Report], sh
     db = workspace.database
     try:
         return work(Stage(workspace, run_id, show))
-    except KeyboardInterrupt:
-        runs.stop(db, run_id, "cancelled", "stopped by the user")
+    except KeyboardInterrupt as interrupt:
+        # What it cut short may hold the write lock that we need now, and its traceback keeps that alive.
+        traceback.clear_frames(interrupt.__traceback__)
+        _close(db, run_id, "cancelled", "stopped by the user")
         raise StageCancelled("Stopped; what was finished is kept, run the same command to go on") from None
     except OSError as error:
         _note_failure(db, run_id, str(error))
@@ -119,7 +122,13 @@ def _work(workspace: Workspace, run_id: int, work: Callable[[Stage], Report], sh
         raise
 
 
+def _close(db: Database, run_id: int, state: str, message: str) -> None:
+    # What stops the work just after its last commit comes too late: that run is done.
+    if runs.read(db, run_id).state == "running":
+        runs.stop(db, run_id, state, message)
+
+
 def _note_failure(db: Database, run_id: int, message: str) -> None:
     # When the disk is full the lock goes with this process, and the first error is the one to tell.
     with suppress(CurationError):
-        runs.stop(db, run_id, "failed", message)
+        _close(db, run_id, "failed", message)

@@ -664,6 +664,33 @@ def test_verdicts_in_a_circle_leave_one_row_and_lose_none(new_workspace):
     same_as_a_full_run(workspace)
 
 
+def test_a_circle_of_verdicts_asks_again_under_a_new_version_and_can_be_settled(new_workspace):
+    """Else whoever closed the circle is told for ever that the case was decided already."""
+    workspace = new_workspace(["string", "string-short", "string-program"])
+    near_duplicates(workspace, Settings())
+    over = {("string", "string-short"), ("string-short", "string-program"), ("string-program", "string")}
+    closed = None
+    for _ in range(9):
+        waiting = review.items(workspace, "open")
+        if not waiting:
+            break
+        one = waiting[0]
+        pair = (one["left"]["id"], one["right"]["id"])
+        version = one["item"].partition("@")[2]
+        if int(version) > 1:
+            closed = one
+            break
+        review.vote(workspace, one["item"], "keep-left" if pair in over else "keep-right", "ann")
+    assert closed is not None, "the three verdicts made a circle, and one of them is asked again"
+    assert "circle" in closed["evidence"]["why"]
+    assert closed["votes"] != {}, "it shows what was said before"
+
+    voted = review.vote(workspace, closed["item"], "keep-both", "ann")
+    assert voted.changed
+    assert review.items(workspace, "open") == []
+    same_as_a_full_run(workspace)
+
+
 @pytest.mark.parametrize("random_seed", range(5))
 def test_any_votes_in_any_order_come_to_what_a_full_run_gives(asked: Workspace, random_seed: int):
     chance = random.Random(random_seed)

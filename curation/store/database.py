@@ -53,6 +53,7 @@ class Database:
         )
         event.listen(self._engine, "connect", self._configure)
         event.listen(self._engine, "begin", _begin)
+        event.listen(self._engine, "invalidate", _give_up)
         self._own_checkpoints()
         self._migrate()
 
@@ -166,6 +167,16 @@ class Database:
 def _begin(connection: Connection) -> None:
     reading = connection.get_execution_options().get("winnow_reading", False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _give_up(connection: Any, _entry: ConnectionPoolEntry, _error: BaseException | None) -> None:
+    """Give the write lock back when Ctrl-C arrives inside a statement and the connection is thrown away.
+
+    Closing it is not enough: SQLite keeps a closed connection, with its open transaction, as long as a cursor
+    of it lives, and one lives in the traceback of the very interrupt. The stage would wait for itself.
+    """
+    with suppress(sqlite3.Error):
+        connection.rollback()
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The review queue: what is asked, and every vote ever cast."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -84,6 +84,22 @@ def asked_items(connection: Connection) -> list[Row[Any]]:
             .order_by(review_item.c.kind, review_item.c.priority, review_item.c.id)
         )
     )
+
+
+def reopen(connection: Connection, ids: Collection[str]) -> None:
+    """Let people decide these items anew: who voted on the version of now can vote on the next one.
+
+    An item whose newest version nobody has voted on is open already and stays as it is.
+    """
+    for id in sorted(ids):
+        voted = select(vote.c.id).where(
+            vote.c.item_id == id, vote.c.item_version == review_item.c.version, vote.c.verdict != "undo"
+        )
+        connection.execute(
+            update(review_item)
+            .where(review_item.c.id == id, voted.exists())
+            .values(version=review_item.c.version + 1)
+        )
 
 
 def renew(connection: Connection, item_id: str) -> None:

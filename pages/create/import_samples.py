@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
 import jobs
@@ -173,7 +172,7 @@ def _files() -> None:
         st.markdown("Nothing yet. Choose a file above, or **try Winnow on the code on this machine**:")
         ui.link("overview", "To the overview", icon=":material/dashboard:")
         return
-    table = pd.DataFrame(
+    table = ui.frame(
         {
             "Set": [f["name"] for f in files],
             "File": [f["source"] for f in files],
@@ -201,7 +200,7 @@ def _files() -> None:
 def _bad_rows(file: dict) -> None:
     rows = browsing.rejected_rows(ui.workspace().database, file["hash"], None, BAD_ROWS)
     st.dataframe(
-        pd.DataFrame(
+        ui.frame(
             {
                 "Row": [r["row"] for r in rows],
                 "Line": [r["line"] for r in rows],

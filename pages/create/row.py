@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 import ui
@@ -108,7 +107,7 @@ def _origin(origin: dict[str, Any]) -> None:
 
 def _facts(facts: dict[str, Any]) -> None:
     st.dataframe(
-        pd.DataFrame({"": list(facts), "value": [str(v) for v in facts.values()]}),
+        ui.frame({"": list(facts), "value": [str(v) for v in facts.values()]}),
         hide_index=True,
         column_config={
             "": st.column_config.TextColumn(width=150),
@@ -199,7 +198,11 @@ def _pair(pair: dict[str, Any]) -> None:
         st.caption(ui.plain(decision))
         if pair.get("item"):
             ui.link(
-                "review", "Open the question", icon=":material/rate_review:", item=pair["item"].split("@")[0]
+                "review",
+                "Open the question",
+                icon=":material/rate_review:",
+                item=pair["item"].split("@")[0],
+                look="1",
             )
     _votes(pair)
 
@@ -218,6 +221,7 @@ def _questions(asked: list[dict[str, Any]]) -> None:
                 "Open the question",
                 icon=":material/rate_review:",
                 item=question["item"].split("@")[0],
+                look="1",
             )
             _votes(question)
 
@@ -226,7 +230,7 @@ def _matches(matches: list[dict[str, Any]]) -> None:
     joint = [m for m in matches if m["detector"] == "joint"]
     st.caption(f"Compared with benchmark tasks; the {min(10, len(joint))} most alike of {len(joint)}")
     st.dataframe(
-        pd.DataFrame(
+        ui.frame(
             {
                 "Benchmark": [m["benchmark"] for m in joint[:10]],
                 "Task": [m["item"] for m in joint[:10]],

@@ -1,6 +1,5 @@
 """Samples: every row there is, by search, facets and where it stands; a click opens its whole story."""
 
-import pandas as pd
 import streamlit as st
 
 import ui
@@ -96,7 +95,7 @@ def _table(query: SampleQuery) -> None:
         st.info("No row fits. Take a filter away, or search for fewer words.", icon=":material/search_off:")
         return
     rows = page.rows
-    table = pd.DataFrame(
+    table = ui.frame(
         {
             "Instruction": [f"{r.instruction}  {r.input}" if r.input else r.instruction for r in rows],
             "Response": [r.response for r in rows],

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 import ui
@@ -189,7 +188,7 @@ def _read(stage: dict[str, Any]) -> None:
 
 def _table(lines: list[MatchLine]) -> None:
     event = st.dataframe(
-        pd.DataFrame(
+        ui.frame(
             {
                 "Score": [m.score for m in lines],
                 "Decision": [DECISIONS.get(m.decision, m.decision) for m in lines],

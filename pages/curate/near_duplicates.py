@@ -255,7 +255,7 @@ def _pairs(browser: PairBrowser, threshold: float) -> None:
     chosen = _chosen(len(lines))
     _picked(
         st.dataframe(
-            pd.DataFrame(
+            ui.frame(
                 {
                     "Cosine": [p.cosine for p in lines],
                     "Decision": [_words(p.decision) for p in lines],
@@ -297,7 +297,11 @@ def _show_pair(pair: Any) -> None:
         st.space("stretch")
         if pair.item:
             ui.link(
-                "review", "Open the question", icon=":material/rate_review:", item=pair.item.split("@")[0]
+                "review",
+                "Open the question",
+                icon=":material/rate_review:",
+                item=pair.item.split("@")[0],
+                look="1",
             )
         ui.link("row", "Left row", icon=":material/article:", id=pair.left.id)
         ui.link("row", "Right row", icon=":material/article:", id=pair.right.id)
@@ -317,7 +321,7 @@ def _clusters(browser: PairBrowser, threshold: float) -> None:
     chosen = _chosen(len(clusters))
     _picked(
         st.dataframe(
-            pd.DataFrame(
+            ui.frame(
                 {
                     "Rows": [c.rows for c in clusters],
                     "Kept": [c.states["kept"] for c in clusters],
@@ -346,7 +350,7 @@ def _members(browser: PairBrowser, threshold: float, cluster: Any) -> None:
     more = f"; the first {len(members)} are listed" if cluster.rows > len(members) else ""
     st.markdown(f"**A cluster of {cluster.rows:,} rows** at {threshold:.2f}{more}")
     st.dataframe(
-        pd.DataFrame(
+        ui.frame(
             {
                 "State": [m.state for m in members],
                 "Like a kept row": [f"{m.keepers[0][1]:.4f}" if m.keepers else "" for m in members],

@@ -62,13 +62,13 @@ def _head() -> str | None:
 def _vote(case: Case, verdict: str) -> None:
     """Count a verdict on the very case its button belongs to, once that case could be read."""
     shown, since = st.session_state.get("review_shown", (None, 0.0))
-    if shown == case.reference and time.monotonic() - since < LOOK:
-        return  # a held or repeated key: this case only just appeared
+    if shown != case.reference or time.monotonic() - since < LOOK:
+        return  # a held or repeated key: this case only just appeared, or is not even drawn to its end
     note = st.session_state.get(f"note-{case.reference}", "")
     done = ui.act(review.vote, ui.workspace(), case.reference, verdict, ui.person(), note)
     if done is not None and done.changed:
         st.session_state["review_last"] = f"{verdict.replace(':', ', ').replace('-', ' ')} saved."
-        ui.set_query(item=case.after)
+        ui.set_query(("look",), item=case.after)
     elif done is not None:
         st.session_state["review_last"] = ui.plain(done.message)
 
@@ -77,7 +77,7 @@ def _undo() -> None:
     done = ui.act(review.undo, ui.workspace(), ui.person())
     if done is not None:
         st.session_state["review_last"] = ui.plain(done.message)
-        ui.set_query(item=done.item.partition("@")[0])
+        ui.set_query(("look",), item=done.item.partition("@")[0])
 
 
 def _buttons(case: Case) -> None:
@@ -111,7 +111,7 @@ def _buttons(case: Case) -> None:
             icon=":material/chevron_left:",
             disabled=case.before is None,
             on_click=ui.set_query,
-            kwargs={"item": case.before},
+            kwargs={"item": case.before, "look": "1"},
         )
         st.button(
             "Skip",
@@ -121,6 +121,7 @@ def _buttons(case: Case) -> None:
             icon_position="right",
             disabled=case.after is None,
             on_click=ui.set_query,
+            args=(("look",),),
             kwargs={"item": case.after},
         )
 
@@ -227,6 +228,8 @@ ui.heading(
 counts = ui.funnel()
 kind = _head()
 case = review.case(ui.workspace(), st.query_params.get("item"), kind)
+if case is not None and case.state == "settled" and "look" not in st.query_params:
+    case = review.case(ui.workspace(), None, kind)  # reloaded right after a vote: go on with the next one
 if case is None:
     _nothing_left(counts)
 else:

@@ -4,7 +4,6 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
 import ui
@@ -48,7 +47,7 @@ def _workspace() -> None:
     there = {name: path for name, path in parts.items() if path.exists()}
     left, right = st.columns([2, 1])
     left.dataframe(
-        pd.DataFrame({"Part": list(there), "Size": [_megabytes(_size(p)) for p in there.values()]}),
+        ui.frame({"Part": list(there), "Size": [_megabytes(_size(p)) for p in there.values()]}),
         hide_index=True,
     )
     right.metric("Free on this disk", f"{shutil.disk_usage(folder).free / 1e9:,.1f} GB", border=True)
@@ -64,7 +63,7 @@ def _pinned() -> None:
     rows = pinned.all_pinned(ui.workspace().database)
     if rows:
         st.dataframe(
-            pd.DataFrame(
+            ui.frame(
                 {
                     "Benchmark": [b.name for b in rows],
                     "Tasks": [ui.number(b.items) for b in rows],
@@ -82,7 +81,7 @@ def _pinned() -> None:
 def _safety() -> None:
     st.subheader("Safety", anchor=False)
     st.markdown(
-        "- The app listens on this machine only, and answers no other host name.\n"
+        "- The app listens on this machine only; pages of other hosts cannot talk to it.\n"
         "- Nothing is sent anywhere: no telemetry; the network is used only for hub names that you type.\n"
         "- Text of rows is shown as text, never as HTML or Markdown. Code in rows is never run.\n"
         "- Keys (`OPENAI_API_KEY`, `HF_TOKEN`) are read from the environment and never stored."

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 import jobs
@@ -152,7 +151,7 @@ def _table(title: str, values: dict[str, Any]) -> None:
     if values:
         st.caption(title)
         st.dataframe(
-            pd.DataFrame(
+            ui.frame(
                 {title: list(values), "": [f"{v:,}" if isinstance(v, int) else v for v in values.values()]}
             ),
             hide_index=True,
