@@ -71,7 +71,7 @@ def _open(path: Path) -> Workspace:
     _ = opened.database  # migrates now, so that an error shows once and at the start
     _log_to(path / "logs" / "app.log")
     jobs.hold_app_lock(path)
-    jobs.keep_worker(path)
+    jobs.keep_worker(opened)
     return opened
 
 
