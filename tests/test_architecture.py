@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("pages", "curation", "training", "bench", "tests")
+PACKAGES = ("pages", "jobs", "curation", "training", "bench", "tests")
 MODULES = sorted(
-    [file for name in ("serve.py", "app.py", "ui.py", "jobs.py") if (file := ROOT / name).exists()]
+    [file for name in ("serve.py", "app.py", "ui.py") if (file := ROOT / name).exists()]
     + [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
 )
 
@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "app": {"ui"},
     "pages": {"ui", "jobs", "curation", "training"},
     "ui": {"ui", "jobs", "curation", "training"},
-    "jobs": {"curation", "training"},
+    "jobs": {"jobs", "curation", "training"},
     "training": {"curation", "training"},
     "curation": {"curation"},
     "bench": {"jobs", "curation", "training", "bench", "tests"},
@@ -36,6 +36,7 @@ ONLY_IN = {
     "sqlalchemy": STORE,
     "alembic": STORE,
     "sqlite3": STORE,
+    "dbos": ("jobs/",),
     "openai": ("curation/teacher.py",),
     "sentence_transformers": ("curation/embedding.py", "training/"),
     "torch": ("curation/embedding.py", "training/"),
@@ -115,7 +116,7 @@ def wrong_calls(name: str, tree: ast.Module) -> Iterator[str]:
 
 
 def markup(name: str, tree: ast.Module) -> Iterator[str]:
-    """Name what would show text as HTML or let Streamlit choose how to show it, in pages and what they share."""
+    """Name what would show text as HTML or let Streamlit choose how to show it, in pages and ui."""
     if name.removesuffix(".py").split("/")[0] not in PAGE_HOMES:
         return
     for node in ast.walk(tree):
@@ -188,7 +189,8 @@ LONG_BODY = "\n".join(["def step():", *["    pass"] * LONGEST_FUNCTION])
         ("pages/curate/clean.py", "import app", "pages imports app"),
         ("curation/clean.py", "import sqlite3", "sqlite3 belongs in curation/store/"),
         ("curation/storehouse.py", "from sqlalchemy import text", "sqlalchemy belongs in"),
-        ("jobs.py", "import sqlalchemy.orm", "sqlalchemy belongs in"),
+        ("jobs/queue.py", "import sqlalchemy.orm", "sqlalchemy belongs in"),
+        ("pages/jobs/jobs.py", "from dbos import DBOSClient", "dbos belongs in jobs/"),
         ("curation/generate.py", "from openai import OpenAI", "openai belongs in curation/teacher.py"),
         ("curation/near.py", "import torch", "torch belongs in"),
         ("curation/near.py", "import importlib\nimportlib.import_module('torch.nn')", "torch belongs in"),

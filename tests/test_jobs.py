@@ -25,6 +25,9 @@ from curation import example as example_step
 from curation.embedding import SentenceEmbedder
 from curation.errors import WrongInput
 from curation.workspace import Workspace
+from jobs.child import died_of
+from jobs.database import EXECUTOR
+from jobs.worker import LOOK_SECONDS, Pace
 from tests.faults import (
     ROOT,
     assert_clean,
@@ -366,7 +369,7 @@ def test_apps_may_die_and_a_worker_nobody_needs_ends(
     ended(folder, one.id)
     assert_equal_facts(facts(folder), wanted)
     with suppress(subprocess.TimeoutExpired):
-        worker.wait(4 * jobs.LOOK_SECONDS)
+        worker.wait(4 * LOOK_SECONDS)
     assert worker.poll() is None, "an app lives"
     other.kill()
     other.communicate()
@@ -405,7 +408,7 @@ def test_pickles_in_the_queue_are_never_read(folder: Path, tmp_path: Path) -> No
         connection.execute("UPDATE workflow_output SET output = ?, error = ?", [trap] * 2)
         connection.execute("UPDATE operation_outputs SET output = ?, serialization = 'py_pickle'", [trap])
         connection.execute("UPDATE workflow_events SET value = ?, serialization = 'py_pickle'", [trap])
-        connection.execute("UPDATE workflow_status SET status = 'PENDING', executor_id = ?", [jobs.EXECUTOR])
+        connection.execute("UPDATE workflow_status SET status = 'PENDING', executor_id = ?", [EXECUTOR])
         connection.commit()
     (told,) = jobs.jobs(folder)
     assert (told.step, told.state) == ("?", "interrupted")
@@ -430,8 +433,8 @@ def test_nothing_is_made_by_looking(tmp_path: Path) -> None:
 def test_the_rate_is_that_of_the_last_twenty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """100 units in 10 s, then 1,000 in 20 s, then another phase: 10/s, 50/s, unknown."""
     now = [0.0]
-    monkeypatch.setattr(jobs.time, "monotonic", lambda: now[0])
-    pace = jobs._Pace()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    pace = Pace()
     told = []
     for now[0], what, done in ((0, "a", 0), (10, "a", 100), (30, "a", 1100), (31, "b", 5), (32, "b", 5)):
         told.append(pace.measure(what, done, 2100))
@@ -439,6 +442,6 @@ def test_the_rate_is_that_of_the_last_twenty_seconds(monkeypatch: pytest.MonkeyP
 
 
 def test_the_signal_is_named() -> None:
-    assert "status 3" in jobs._died_of(3)
-    assert "signal 11 (SIGSEGV)" in jobs._died_of(-signal.SIGSEGV)
-    assert "memory" in jobs._died_of(-signal.SIGKILL)
+    assert "status 3" in died_of(3)
+    assert "signal 11 (SIGSEGV)" in died_of(-signal.SIGSEGV)
+    assert "memory" in died_of(-signal.SIGKILL)

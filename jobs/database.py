@@ -1,0 +1,123 @@
+"""The queue's database: DBOS, opened late and without its pickles, one client a process and workspace."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.alive import locked, module_lock
+from jobs.keys import without_secrets
+
+if TYPE_CHECKING:
+    from dbos import DBOSClient
+
+DATABASE = "jobs.sqlite"
+SETUP_LOCK = "jobs.setup-lock"  # held while the database is made
+
+# Fixed, so that any later worker takes over what an earlier one left (a new value would orphan its jobs).
+APPLICATION, VERSION, EXECUTOR = "winnow", "1", "worker"
+QUEUE, WORKFLOW, EVENT = "jobs", "run_job", "progress"
+
+
+def _refuse_pickle(_serializer: Any, _text: str) -> Any:
+    raise ValueError("a pickle could run code when read; this row is not one of Winnow's")
+
+
+def import_dbos() -> Any:
+    """Import DBOS with its pickle reader switched off.
+
+    DBOS reads a row as a pickle whenever the row says it is one, whatever serializer we give it; and a
+    workspace may come from somebody else.
+    """
+    import dbos
+    from dbos._serialization import DefaultSerializer
+
+    DefaultSerializer.deserialize = _refuse_pickle  # type: ignore[method-assign, assignment]
+    return dbos
+
+
+def json_serializer() -> Any:
+    """Make the serializer that client and worker share: JSON, errors as their words."""
+    dbos = import_dbos()
+
+    class JsonSerializer(dbos.Serializer):  # type: ignore[misc, name-defined]
+        def serialize(self, data: Any) -> str:
+            if isinstance(data, BaseException):
+                data = {"__error__": without_secrets(f"{type(data).__name__}: {data}")}
+            return json.dumps(data, ensure_ascii=False)
+
+        def deserialize(self, serialized_data: str) -> Any:
+            data = json.loads(serialized_data)
+            return RuntimeError(data["__error__"]) if isinstance(data, dict) and "__error__" in data else data
+
+        def name(self) -> str:
+            return "winnow_json"
+
+    return JsonSerializer()
+
+
+@dataclass(frozen=True)
+class _Opened:
+    client: "DBOSClient"
+    file: int  # inode: a workspace that was restored is another file under the same name
+
+
+_clients: dict[Path, _Opened] = {}
+
+
+def client_of(folder: Path, make: bool = False) -> "DBOSClient | None":
+    """Give this process's client of a workspace; None when it has no jobs yet and `make` is false."""
+    path = folder / DATABASE
+    with module_lock:
+        known = _clients.get(folder)
+        exists = path.exists()
+        if known is not None and exists and path.stat().st_ino == known.file:
+            return known.client
+        if known is not None:
+            del _clients[folder]
+            with suppress(Exception):
+                known.client.destroy()
+        if not exists and not make:
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / SETUP_LOCK):
+            client = _open(path)
+        _clients[folder] = _Opened(client, path.stat().st_ino)
+        return client
+
+
+def _open(path: Path) -> "DBOSClient":
+    """Open the queue's database, make it when there is none, and bring its tables up to date.
+
+    DBOS's own client makes no tables (a job enqueued before the first worker started would fail), and
+    its default journal is several times slower than WAL. Only the worker moves the log into the database
+    (the WAL-reset bug of SQLite before 3.51.3): the client has one connection, and that never does.
+    """
+    client: DBOSClient = import_dbos().DBOSClient(
+        system_database_url=f"sqlite:///{path}",
+        serializer=json_serializer(),
+        system_database_pool_size=1,
+        system_database_polling_concurrency=0,
+        lazy=True,
+    )
+    system = client._sys_db  # DBOS has no public way to migrate without a worker
+    with system.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        connection.exec_driver_sql("PRAGMA wal_autocheckpoint = 0")
+    system.run_migrations()
+    return client
+
+
+def made_client(folder: Path) -> "DBOSClient":
+    client = client_of(folder, make=True)
+    assert client is not None  # it was made
+    return client
+
+
+def read_progress(client: "DBOSClient", job_id: str) -> dict[str, Any]:
+    try:
+        told = client.get_event(job_id, EVENT, timeout_seconds=0)
+    except ValueError:  # not ours (see _refuse_pickle)
+        return {}
+    return told if isinstance(told, dict) else {}

@@ -1,0 +1,186 @@
+"""What a job may be: the steps, their names for people, the settings they know, how each is run."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from curation.errors import WrongInput
+from curation.workspace import Workspace
+
+Settings = Mapping[str, Any]  # what JSON can say
+Show = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+Outcome = dict[str, Any]  # ok, then report and warnings, or message and kind
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that takes long: its name for people, the settings it knows, and how it is run."""
+
+    title: Callable[[Settings], str]
+    knows: tuple[str, ...]
+    run: Callable[[Workspace, dict[str, Any], Show], Outcome]
+    needs: tuple[str, ...] = ()
+
+
+def _run_example(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.example import example
+
+    return _outcome(example(workspace, show=show, **given))
+
+
+def _run_import(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.formats import FieldMap
+    from curation.import_samples import Settings as ImportSettings
+    from curation.import_samples import import_samples
+
+    columns = FieldMap(*(given.get(name) for name in ("instruction", "input", "response")))
+    settings = ImportSettings(given.get("name"), given.get("licence"), columns)
+    result = import_samples(workspace, given["file"], settings, show)
+    bad = sum(result.report["rejected"].values())
+    return _outcome(result, [f"{bad:,} rows could not be used"] if bad else [])
+
+
+def _run_clean(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.clean import clean
+
+    return _outcome(clean(workspace, show=show, **given))
+
+
+def _run_near_duplicates(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation import near_duplicates as step
+
+    preset = given.pop("preset", None)
+    if preset is None:
+        # Pairs below the floor are not stored; it follows what is asked about unless it is given, too.
+        lows = [given[name] for name in ("threshold", "ask_low") if given.get(name) is not None]
+        given.setdefault("floor", min([step.Settings.floor, *lows]))
+        settings = step.Settings(**given)
+    elif preset not in step.PRESETS:
+        raise WrongInput(f"There is no preset {preset!r}; choose one of {', '.join(step.PRESETS)}")
+    else:
+        fixed = sorted({"threshold", "keep", "budget", "ask_low", "ask_high"} & set(given))
+        if fixed:
+            raise WrongInput(f"The preset {preset!r} fixes {', '.join(fixed)}; leave them out")
+        settings = replace(step.PRESETS[preset], **given)
+    result = step.near_duplicates(workspace, settings, show)
+    cut, rows = result.report.get("cut_short"), result.report["samples"]
+    note = f"{cut:,} of {rows:,} rows were compared on their first 256 word pieces only" if cut else ""
+    return _outcome(result, [note] if note else [])
+
+
+def _run_decontaminate(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation import decontaminate as step
+
+    given.update({name: tuple(given[name]) for name in ("benchmarks", "detectors") if name in given})
+    return _outcome(step.decontaminate(workspace, step.Settings(**given), show))
+
+
+def _run_assemble(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.assemble import Settings as AssembleSettings
+    from curation.assemble import assemble
+
+    name = given.pop("name")
+    result = assemble(workspace, name, AssembleSettings(**given), show)
+    checked = result.report["contamination_checked"]
+    note = "contamination was not checked; run `decontaminate` before you report scores"
+    return _outcome(result, [] if checked else [note])
+
+
+def _run_export(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.export import export
+
+    show("writing files", 0, 0)
+    form, files = given["format"], given.get("files", "jsonl")
+    done = export(workspace, given["name"], form, files, Path(given["to"]))
+    report = {**done.report, "to": given["to"], "unchanged": done.unchanged, "attached": False}
+    return {"ok": True, "report": report, "warnings": []}
+
+
+def _outcome(result: Any, notes: Sequence[str] = ()) -> Outcome:
+    """Say what a stage came to, in what JSON can say."""
+    marks = {"unchanged": result.unchanged, "attached": result.attached}
+    return {"ok": True, "report": {**result.report, **marks}, "warnings": [*result.warnings, *notes]}
+
+
+def _base_name(settings: Settings) -> str:
+    return str(settings.get("file", "")).rstrip("/").rsplit("/", 1)[-1]
+
+
+def _benchmark_names(settings: Settings) -> str:
+    return ", ".join(str(one).split("=")[0] for one in settings.get("benchmarks", ()))
+
+
+NEAR = ("threshold", "floor", "text", "keep", "budget", "ask_low", "ask_high", "model", "preset")
+STEPS: dict[str, Step] = {
+    "example": Step(
+        lambda given: f"Make the example from {given.get('rows', 3000):,} functions",
+        ("rows", "benchmark"),
+        _run_example,
+    ),
+    "import": Step(
+        lambda given: f"Import {_base_name(given)}",
+        ("file", "name", "licence", "instruction", "input", "response"),
+        _run_import,
+        ("file",),
+    ),
+    "clean": Step(lambda given: "Drop exact duplicates", ("rule",), _run_clean),
+    "near-duplicates": Step(lambda given: "Find near-duplicates", NEAR, _run_near_duplicates),
+    "decontaminate": Step(
+        lambda given: f"Compare with {_benchmark_names(given)}",
+        ("benchmarks", "detectors", "low", "high", "budget", "model"),
+        _run_decontaminate,
+        ("benchmarks",),
+    ),
+    "assemble": Step(
+        lambda given: f"Freeze {given.get('name')}",
+        ("name", "size", "open_cases", "validation"),
+        _run_assemble,
+        ("name",),
+    ),
+    "export": Step(
+        lambda given: f"Export {given.get('name')} as {given.get('format')}",
+        ("name", "format", "files", "to"),
+        _run_export,
+        ("name", "format", "to"),
+    ),
+}
+
+
+def title_of(step: str, settings: Settings) -> str:
+    try:
+        return STEPS[step].title(settings)
+    except (KeyError, TypeError, ValueError):  # a job of another version, or settings that make no sense
+        return step
+
+
+def check(step: str, settings: Settings) -> None:
+    """Raise WrongInput when the step does not know a setting, or needs one that is missing."""
+    known = STEPS[step]
+    for key in settings:
+        if key not in known.knows:
+            raise WrongInput(f"{step} has no setting {key!r}; it has {', '.join(known.knows)}")
+    for key in known.needs:
+        if not settings.get(key):
+            raise WrongInput(f"{step} needs the setting {key!r}")
+
+
+def settled(settings: Settings) -> dict[str, Any]:
+    """Make paths absolute: the worker does not stand where the app stands. Raises WrongInput."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(settings), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise WrongInput(f"The settings {settings!r} are not what JSON can say ({error})") from error
+    for key in ("file", "to"):
+        if isinstance(plain.get(key), str) and not plain[key].startswith("hf:"):
+            plain[key] = os.path.abspath(os.path.expanduser(plain[key]))
+    if isinstance(plain.get("benchmarks"), list):
+        plain["benchmarks"] = [_settled_benchmark(str(one)) for one in plain["benchmarks"]]
+    return plain
+
+
+def _settled_benchmark(one: str) -> str:
+    name, equals, file = one.partition("=")
+    return f"{name}={os.path.abspath(os.path.expanduser(file))}" if equals else one
