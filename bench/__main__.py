@@ -4,13 +4,14 @@ import os
 import platform
 import sys
 
-from bench import embedding, importing, pages, paging, pairs, substring
+from bench import embedding, importing, pages, paging, pairs, settled, substring
 
 BENCHES = {
     "pairs": pairs.run,
     "substring": substring.run,
     "paging": paging.run,
     "pages": pages.run,
+    "settled": settled.run,
     "importing": importing.run,
     "embedding": embedding.run,
 }

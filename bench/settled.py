@@ -70,11 +70,11 @@ def _all(visitor: Visitor) -> dict[str, list[float]]:
     for _ in range(DRAWS):
         word = chance.choice(WORDS)
         times["search"].append(_timed(page, lambda word=word: _search(page, word)))
-        times["next page"].append(_timed(page, lambda: page.keyboard.press("ArrowRight")))
-        times["filter"].append(
-            _timed(page, lambda: _choose(page, chance, chance.choice(("Where it is", "Set"))))
-        )
+        if _can_press(page, "Next"):
+            times["next page"].append(_timed(page, lambda: page.keyboard.press("ArrowRight")))
         times["search taken away"].append(_timed(page, lambda: _search(page, "")))
+        label = chance.choice(("Where it is", "Set"))
+        times["filter"].append(_timed(page, lambda label=label: _choose(page, chance, label)))
         times["sort"].append(_timed(page, lambda: _choose(page, chance, "Sort")))
     page = visitor.open("near-duplicates")
     page.evaluate(WATCH)
@@ -82,7 +82,8 @@ def _all(visitor: Visitor) -> dict[str, list[float]]:
     for _ in range(DRAWS):
         key = chance.choice(("ArrowRight", "ArrowLeft", "PageUp"))
         times["threshold move"].append(_timed(page, lambda key=key: slider.press(key)))
-        times["next pairs"].append(_timed(page, lambda: _press(page, "Next")))
+        if _can_press(page, "Next"):
+            times["next pairs"].append(_timed(page, lambda: _press(page, "Next")))
     page.get_by_role("radio", name="Clusters").click()
     settled(page)
     for _ in range(DRAWS):
@@ -113,10 +114,18 @@ def _search(page: Page, words: str) -> None:
 
 
 def _choose(page: Page, chance: random.Random, label: str) -> None:
-    page.get_by_role("combobox", name=label).first.click()
+    box = page.get_by_role("combobox", name=label).first
+    box.click()
     options = page.get_by_role("option")
     options.first.wait_for()
-    options.nth(chance.randrange(options.count())).click()
+    shown = box.input_value()
+    others = [n for n, text in enumerate(options.all_inner_texts()) if text != shown]
+    options.nth(chance.choice(others)).click()
+
+
+def _can_press(page: Page, name: str) -> bool:
+    button = page.get_by_role("button", name=name)
+    return button.count() > 0 and button.first.is_enabled()
 
 
 def _press(page: Page, name: str) -> None:
