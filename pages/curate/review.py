@@ -81,49 +81,57 @@ def _undo() -> None:
 
 
 def _buttons(case: Case) -> None:
-    keys = PAIR_KEYS if case.kind == "near-duplicates" else CONTAMINATION_KEYS
-    with st.container(horizontal=True, vertical_alignment="center", key="verdicts"):
-        for verdict, label, key, help in keys:
-            # The key holds the version that is shown, and so does the argument: a press that comes late names
-            # the case it was made on, never the one that came after.
-            st.button(
-                label,
-                key=f"{verdict}-{case.reference}",
-                shortcut=key,
-                help=help,
-                on_click=_vote,
-                args=(case, verdict),
-                type="primary" if case.votes.get(ui.person()) == verdict else "secondary",
-            )
-        st.space("stretch")
+    with st.container(horizontal=True, horizontal_alignment="distribute", key="verdicts"):
+        with st.container(horizontal=True, width="content"):
+            _verdicts(case)
+        with st.container(horizontal=True, width="content"):
+            _moves(case)
+
+
+def _verdicts(case: Case) -> None:
+    for verdict, label, key, help in PAIR_KEYS if case.kind == "near-duplicates" else CONTAMINATION_KEYS:
+        # The key holds the version that is shown, and so does the argument: a press that comes late names
+        # the case it was made on, never the one that came after.
         st.button(
-            "Undo",
-            key=f"undo-{case.reference}",
-            shortcut="U",
-            icon=":material/undo:",
-            on_click=_undo,
-            help="Takes back your newest vote and shows its case.",
+            label,
+            key=f"{verdict}-{case.reference}",
+            shortcut=key,
+            help=help,
+            on_click=_vote,
+            args=(case, verdict),
+            type="primary" if case.votes.get(ui.person()) == verdict else "secondary",
         )
-        st.button(
-            "Previous",
-            key=f"before-{case.reference}",
-            shortcut="Left",
-            icon=":material/chevron_left:",
-            disabled=case.before is None,
-            on_click=ui.set_query,
-            kwargs={"item": case.before, "look": "1"},
-        )
-        st.button(
-            "Skip",
-            key=f"skip-{case.reference}",
-            shortcut="Right",
-            icon=":material/chevron_right:",
-            icon_position="right",
-            disabled=case.after is None,
-            on_click=ui.set_query,
-            args=(("look",),),
-            kwargs={"item": case.after},
-        )
+
+
+def _moves(case: Case) -> None:
+    st.button(
+        "Undo",
+        key=f"undo-{case.reference}",
+        shortcut="U",
+        icon=":material/undo:",
+        on_click=_undo,
+        help="Takes back your newest vote and shows its case.",
+    )
+    st.button(
+        "Previous",
+        key=f"before-{case.reference}",
+        shortcut="Left",
+        icon=":material/chevron_left:",
+        disabled=case.before is None,
+        on_click=ui.set_query,
+        kwargs={"item": case.before, "look": "1"},
+    )
+    st.button(
+        "Skip",
+        key=f"skip-{case.reference}",
+        shortcut="Right",
+        icon=":material/chevron_right:",
+        icon_position="right",
+        disabled=case.after is None,
+        on_click=ui.set_query,
+        args=(("look",),),
+        kwargs={"item": case.after},
+    )
 
 
 def _pair(case: Case) -> None:

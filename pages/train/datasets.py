@@ -99,10 +99,11 @@ def _forecast(kept: int, pending: int, size: int, choice: str) -> str:
     """Say how many rows the version will hold."""
     rows = kept + (pending if choice == "keep" else 0)
     about = "up to " if choice == "keep" and pending else ""
+    fate = "that may come in" if choice == "keep" else "left out"
     cut = f", cut to {size:,} by a draw that depends on the rows alone" if rows > size else ""
     return (
         f"The version will hold {about}**{min(rows, size):,}** rows: {kept:,} kept"
-        + (f", {pending:,} pending" if pending else "")
+        + (f", {pending:,} pending {fate}" if pending else "")
         + f"{cut}."
     )
 
