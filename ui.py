@@ -5,6 +5,7 @@ ways only: `st.code`, `st.text`, `st.dataframe`; the `compare` component, which 
 which escapes it.
 """
 
+import json
 import logging
 import os
 import re
@@ -20,7 +21,7 @@ import streamlit as st
 
 import jobs
 from curation import assemble, review
-from curation.errors import CurationError
+from curation.errors import CurationError, DamagedWorkspace
 from curation.errors import WrongInput as WrongInput
 from curation.hidden_characters import hidden_in, revealed
 from curation.pair_browser import PairBrowser
@@ -61,21 +62,40 @@ def folder() -> Path:
 
 
 def workspace() -> Workspace:
-    """Give the workspace that all sessions share; opening it keeps a worker at hand and the log short."""
-    return _open(folder())
+    """Give the workspace that all sessions share; opening it keeps a worker at hand and the log short.
 
-
-@st.cache_resource(show_spinner=False)
-def _open(path: Path) -> Workspace:
-    opened = Workspace(path)
-    _ = opened.database  # migrates now, so that an error shows once and at the start
-    _log_to(path / "logs" / "app.log")
-    jobs.hold_app_lock(path)
-    jobs.keep_worker(opened)
+    Opens it anew when its database was replaced, as by a restored backup: a vote written into the file that
+    was there before would be lost. Raises DamagedWorkspace when the database is gone.
+    """
+    opened, file = _open(folder())
+    now = jobs.inode_of(opened.database.path)
+    if now is None:
+        raise DamagedWorkspace(
+            f"{opened.database.path} is gone since the app opened it; bring it back, or start the app again"
+        )
+    if now != file:
+        opened.database.close()
+        for cached in (_open, _funnel, _places, _review_counts, _pairs, _newest_is_current):
+            cached.clear()
+        opened, _ = _open(folder())
     return opened
 
 
+@st.cache_resource(show_spinner=False)
+def _open(path: Path) -> tuple[Workspace, int | None]:
+    """Open the workspace; gives what tells its database from another file under that name, too."""
+    opened = Workspace(path)
+    file = jobs.inode_of(opened.database.path)  # migrates now, so that an error shows once and at the start
+    _log_to(path / "logs" / "app.log")
+    jobs.hold_app_lock(path)
+    jobs.keep_worker(opened)
+    return opened, file
+
+
 def _log_to(file: Path) -> None:
+    known = [one.baseFilename for one in log.handlers if isinstance(one, logging.FileHandler)]
+    if str(file) in known:
+        return
     handler = logging.FileHandler(file, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     log.addHandler(handler)
@@ -104,6 +124,16 @@ def _places(path: str, stamp: str) -> dict[str, int]:
 def places() -> dict[str, int]:
     """Count all samples by where they stand now: new, kept, pending, dropped."""
     return dict.fromkeys(("new", "kept", "pending", "dropped"), 0) | _places(str(folder()), stamp())
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _places_by_stage(path: str, stamp: str, place: str) -> dict[str, int]:
+    return browsing.sample_facets(workspace().database, browsing.SampleQuery(place=place))["stage"]
+
+
+def places_by_stage(place: str) -> dict[str, int]:
+    """Count the samples of a place by the stage they stand at now: what the list of samples shows."""
+    return _places_by_stage(str(folder()), stamp(), place)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -171,8 +201,14 @@ def count_of(value: int, one: str, many: str | None = None) -> str:
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
+SHOWN = 100_000  # characters of one text on a screen: a row may hold a megabyte, a browser is not made for it
+
+
 def show_text(text: str, language: str | None = None, height: int | None = None) -> None:
     """Show text of a stranger as text. Characters that cannot be seen are counted and made visible."""
+    if len(text) > SHOWN:
+        st.caption(f"The first {SHOWN:,} of {len(text):,} characters; an export holds all of them.")
+        text = text[:SHOWN]
     hidden = hidden_in(text)
     if hidden:
         found = ", ".join(f"{name} x{times}" for name, times in hidden.items())
@@ -187,6 +223,11 @@ def show_text(text: str, language: str | None = None, height: int | None = None)
 def show_line(text: object) -> None:
     """Show a short text of a stranger (a name, a note, a path) as text, hidden characters made visible."""
     st.text(revealed(str(text)))
+
+
+def show_data(value: Any, expanded: bool = True) -> None:
+    """Show what JSON can say, with the hidden characters of its texts made visible."""
+    st.json(json.loads(revealed(json.dumps(value, ensure_ascii=False))), expanded=expanded)
 
 
 def frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
@@ -208,7 +249,7 @@ def say_error(error: Exception) -> None:
         st.error(plain(error), icon=":material/error:")
         return
     if isinstance(error, OSError) and error.strerror:
-        where = f" ({error.filename})" if error.filename else ""
+        where = f" ({str(error.filename)[:200]})" if error.filename else ""
         st.error(
             plain(f"{error.strerror}{where}; nothing that was saved is lost. Mend it and try again."),
             icon=":material/error:",
@@ -515,7 +556,7 @@ def _job_progress(job: "jobs.Job") -> None:
             "Its process ended before the job did. A new one takes over by itself and goes on where it was."
         )
     if job.state == "queued":
-        st.caption("Waits for the job before it: one heavy job runs at a time.")
+        st.caption("Starts as soon as nothing else runs: one heavy job at a time.")
     if job.state not in ("running", "cancelling", "interrupted") or job.what is None:
         return
     if job.total:
@@ -523,7 +564,8 @@ def _job_progress(job: "jobs.Job") -> None:
         st.progress(share, text=f"{plain(job.what)}: {job.done or 0:,} of {job.total:,}")
     else:
         st.progress(0.0, text=plain(job.what) + (f": {job.done:,}" if job.done else ""))
-    facts = [f"running for {duration(since(job.started_at))}"]
+    took = duration(since(job.started_at))  # said of a job that nobody works on, too: then not as running
+    facts = [f"running for {took}" if job.state == "running" else f"began {took} ago"]
     if job.rate:
         facts.append(f"{job.rate:,.1f} a second")
     if job.seconds_left is not None:
@@ -581,6 +623,7 @@ export default function ({ data, parentElement }) {
   }
 }
 """
+EDGES = re.compile(r"(^\s+|\s+$|\s*\n\s*)")  # white space that a mark leaves out
 _COMPARE = st.components.v2.component("winnow_compare", css=_COMPARE_CSS, js=_COMPARE_JS)
 
 
@@ -598,11 +641,10 @@ def side(
             if not is_marked or span.text.isspace():
                 yield [revealed(span.text), ""]
                 continue
-            # White space around a word stays unmarked: coloured indentation would drown the words.
-            core = span.text.strip()
-            start = span.text.index(core)
-            ends = (span.text[:start], ""), (core, mark), (span.text[start + len(core) :], "")
-            yield from ([revealed(text), kind] for text, kind in ends if text)
+            # White space around words and at line ends stays unmarked: coloured indentation would drown them.
+            for text in EDGES.split(span.text):
+                if text:
+                    yield [revealed(text), "" if text.isspace() else mark]
 
     return {
         "title": title,
@@ -614,7 +656,7 @@ def side(
 def compare_rows(left: Any, right: Any, titles: tuple[str, str], item: str) -> None:
     """Show two rows beside each other; words that only one of them has are marked."""
     parts = [
-        (label, word_diff(getattr(left, name), getattr(right, name)))
+        (label, word_diff(getattr(left, name)[:SHOWN], getattr(right, name)[:SHOWN]))
         for label, name in (("Problem", "instruction"), ("Input", "input"), ("Solution", "response"))
         if getattr(left, name) or getattr(right, name)
     ]
@@ -631,12 +673,12 @@ def _about(row: Any) -> str:
 
 def compare_with_task(row: Any, task: Any, hits: Sequence[Mapping[str, Any]], item: str) -> None:
     """Show a row beside the benchmark task it resembles: shared strings marked, else what differs."""
-    question = question_of(row.instruction, row.input)
+    question = question_of(row.instruction, row.input)[:SHOWN]
     if hits:
         mark = "mark"
         spans = {
             field: _marked(text, [h["span"] for h in hits if h["field"] == field])
-            for field, text in (("question", question), ("response", row.response))
+            for field, text in (("question", question), ("response", row.response[:SHOWN]))
         }
         met = {str(h["matched"]) for h in hits}
         pairs = [
@@ -647,7 +689,7 @@ def compare_with_task(row: Any, task: Any, hits: Sequence[Mapping[str, Any]], it
         mark = "own"
         pairs = [
             ("Problem", word_diff(question, task.problem)),
-            ("Solution", word_diff(row.response, task.solution)),
+            ("Solution", word_diff(row.response[:SHOWN], task.solution)),
         ]
     compare(
         side("Row", _about(row), [(label, both[0]) for label, both in pairs], mark),

@@ -57,10 +57,7 @@ def assemble(workspace: Workspace, name: str, settings: Settings, show: Progress
     Raises WrongInput when the name is bad or taken by other rows, a stage is stale, or questions are
     open and `open_cases` is "refuse".
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", name):
-        raise WrongInput(
-            f"{name[:120]!r} cannot name a version; use up to 100 letters, digits, '-', '_' and '.'"
-        )
+    check_name(name)
     db = workspace.database
     if not samples.count(db):
         raise WrongInput("There are no samples to assemble; import some with `samples import FILE`")
@@ -78,6 +75,14 @@ def assemble(workspace: Workspace, name: str, settings: Settings, show: Progress
     _refuse_stale(workspace)
     _refuse_open(workspace, settings)
     return run_stage(workspace, request, lambda stage: _run(stage, name, settings), show)
+
+
+def check_name(name: str) -> None:
+    """Raises WrongInput when this cannot name a version: names are folders, too."""
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", name):
+        raise WrongInput(
+            f"{name[:120]!r} cannot name a version; use up to 100 letters, digits, '-', '_' and '.'"
+        )
 
 
 def _signature(workspace: Workspace) -> str:

@@ -1,6 +1,7 @@
 """Reading contamination matches: a page at a time, with both texts."""
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from curation.store import matches, runs, samples
@@ -72,8 +73,9 @@ def match_counts(workspace: Workspace) -> dict[tuple[str, str], int]:
 
 
 def _key(text: str | None) -> tuple[float, int] | None:
+    score, _, id = (text or "").partition("_")
     try:
-        score, _, id = (text or "").partition("_")
-        return float(score), int(id)
+        key = float(score), int(id)
     except ValueError:
         return None
+    return key if isfinite(key[0]) and abs(key[1]) < 1 << 63 else None  # what the database can hold

@@ -84,7 +84,11 @@ def _waiting(connection: Connection) -> set[tuple[str, str]]:
 
 
 def counts(workspace: Workspace) -> dict[str, Any]:
-    """Count the questions: open, settled, disputed, and the share of items with several voters who agree."""
+    """Count the questions: open, settled, disputed, and the share of items with several voters who agree.
+
+    Open and disputed ones are those that wait now. Settled counts every verdict people have reached, also on
+    what is no longer asked: it is remembered, and counts again where the same contents meet.
+    """
     with workspace.database.reading() as connection:
         states = [question.state for question in questions(connection)]
         standing = standings(reviews.votes(connection)).values()
@@ -92,7 +96,7 @@ def counts(workspace: Workspace) -> dict[str, Any]:
     return {
         "open": states.count("open"),
         "settled": sum(one.settled is not None for one in standing),
-        "disputed": sum(one.disputed for one in standing),
+        "disputed": states.count("disputed"),
         "agreement": round(sum(not s.disputed for s in several) / len(several), 4) if several else None,
     }
 
@@ -128,10 +132,11 @@ class Case:
 def case(workspace: Workspace, wanted: str | None = None, kind: str | None = None) -> Case | None:
     """Give a question by id, else the first that is not settled; None when nothing is left to ask.
 
-    `kind` keeps to one stage's questions. A settled question can be looked at by its id.
+    `kind` keeps to one stage's questions, or to those that are "disputed". A settled question can be looked
+    at by its id.
     """
     with workspace.database.reading() as connection:
-        found = [one for one in questions(connection) if kind is None or one.item.kind == kind]
+        found = [one for one in questions(connection) if kind in (None, one.item.kind, one.state)]
     unsettled = [n for n, one in enumerate(found) if one.state != "settled"]
     at = next((n for n, one in enumerate(found) if one.item.id == wanted), None)
     if at is None:

@@ -17,7 +17,7 @@ Pages use the names below. Importing them is quick; DBOS (1.5 s) comes when firs
 
 from jobs.alive import WORKER_LOCK, ensure_worker, hold_app_lock, worker_alive
 from jobs.commands import after, stop
-from jobs.database import DATABASE
+from jobs.database import DATABASE, inode_of
 from jobs.queue import Job, active, cancel, job, jobs, log_tail, resume, start
 from jobs.steps import STEPS
 from jobs.worker import STARTS, keep_worker
@@ -33,6 +33,7 @@ __all__ = [
     "cancel",
     "ensure_worker",
     "hold_app_lock",
+    "inode_of",
     "job",
     "jobs",
     "keep_worker",

@@ -1,11 +1,13 @@
 """The queue's database: DBOS, opened late and without its pickles, one client a process and workspace."""
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curation.errors import DamagedWorkspace, SourceUnavailable
 from jobs.alive import locked, module_lock
 from jobs.keys import without_secrets
 
@@ -66,19 +68,26 @@ class _Opened:
 _clients: dict[Path, _Opened] = {}
 
 
+def inode_of(path: Path) -> int | None:
+    """Give what tells a file from another one under its name; None when it is not there."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_ino
+    return None
+
+
 def client_of(folder: Path, make: bool = False) -> "DBOSClient | None":
     """Give this process's client of a workspace; None when it has no jobs yet and `make` is false."""
     path = folder / DATABASE
     with module_lock:
         known = _clients.get(folder)
-        exists = path.exists()
-        if known is not None and exists and path.stat().st_ino == known.file:
+        now = inode_of(path)
+        if known is not None and now == known.file:
             return known.client
         if known is not None:
             del _clients[folder]
             with suppress(Exception):
                 known.client.destroy()
-        if not exists and not make:
+        if now is None and not make:
             return None
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / SETUP_LOCK):
@@ -102,11 +111,33 @@ def _open(path: Path) -> "DBOSClient":
         lazy=True,
     )
     system = client._sys_db  # DBOS has no public way to migrate without a worker
-    with system.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-        connection.exec_driver_sql("PRAGMA wal_autocheckpoint = 0")
-    system.run_migrations()
+    with plain_errors(path):
+        with system.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            connection.exec_driver_sql("PRAGMA wal_autocheckpoint = 0")
+        system.run_migrations()
     return client
+
+
+@contextmanager
+def plain_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of a queue that is damaged or has no room into a line for people."""
+    try:
+        yield
+    except Exception as error:  # SQLAlchemy's own type is known to the store alone
+        if "not a database" in str(error) or "malformed" in str(error):
+            raise DamagedWorkspace(
+                f"{path} is not a sound database. It holds the list of jobs and nothing else: "
+                "move it away, and start again what was left to do"
+            ) from error
+        if (
+            type(error).__name__ == "OperationalError"
+        ):  # a full disk, one that may not be written, a long wait
+            reason = str(getattr(error, "orig", error))
+            raise SourceUnavailable(
+                f"{path} could not be used: {reason}; nothing acknowledged was lost. Mend it and try again"
+            ) from error
+        raise
 
 
 def made_client(folder: Path) -> "DBOSClient":

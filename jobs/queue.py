@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any
 from curation.errors import WrongInput
 from curation.workspace import Workspace
 from jobs.alive import ensure_worker, folder_of, is_held, log_of, worker_name
-from jobs.database import APPLICATION, QUEUE, VERSION, WORKFLOW, client_of, made_client, read_progress
+from jobs.database import (
+    APPLICATION,
+    DATABASE,
+    QUEUE,
+    VERSION,
+    WORKFLOW,
+    client_of,
+    made_client,
+    plain_errors,
+    read_progress,
+)
 from jobs.steps import STEPS, Settings, settled, title_of
 
 if TYPE_CHECKING:
@@ -71,7 +81,8 @@ def start(workspace: Path, step: str, settings: Settings) -> Job:
         "deduplication_id": sha256(json.dumps([step, plain], sort_keys=True).encode()).hexdigest(),
         "duplication_policy": "return-existing",
     }
-    handle: Any = made_client(folder).enqueue(options, step, plain)  # type: ignore[arg-type]
+    with plain_errors(folder / DATABASE):
+        handle: Any = made_client(folder).enqueue(options, step, plain)  # type: ignore[arg-type]
     ensure_worker(folder)
     found = job(folder, handle.get_workflow_id())
     assert found is not None  # it was just written
@@ -99,9 +110,10 @@ def _listed(workspace: Path, **wanted: Any) -> list[Job]:
     client = client_of(folder)
     if client is None:
         return []
-    rows = client.list_workflows(name=WORKFLOW, **wanted)
-    worker = worker_name(folder)
-    return [_job(folder, client, row, worker) for row in rows]
+    with plain_errors(folder / DATABASE):
+        rows = client.list_workflows(name=WORKFLOW, **wanted)
+        worker = worker_name(folder)
+        return [_job(folder, client, row, worker) for row in rows]
 
 
 def _job(folder: Path, client: "DBOSClient", row: "WorkflowStatus", worker: str) -> Job:
@@ -177,7 +189,8 @@ def cancel(workspace: Path, job_id: str) -> Job:
     """
     found = _known(workspace, job_id)
     if found.state in ("queued", "running", "interrupted"):
-        made_client(folder_of(workspace)).cancel_workflow(job_id)
+        with plain_errors(folder_of(workspace) / DATABASE):
+            made_client(folder_of(workspace)).cancel_workflow(job_id)
     return _known(workspace, job_id)
 
 

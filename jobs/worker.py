@@ -33,6 +33,7 @@ from jobs.database import (
     VERSION,
     WORKFLOW,
     import_dbos,
+    inode_of,
     json_serializer,
     made_client,
     read_progress,
@@ -82,6 +83,7 @@ class Worker:
         self.stopping = threading.Event()  # by SIGTERM
         self.one_child = threading.Lock()
         self.client = made_client(folder)
+        self.database = inode_of(folder / DATABASE)
         self.publish: Callable[[dict[str, Any]], None]
 
     def run(self) -> None:
@@ -91,6 +93,10 @@ class Worker:
         dbos = self._launch()
         needed = time.monotonic()
         while not self.stopping.wait(LOOK_SECONDS):
+            if inode_of(self.folder / DATABASE) != self.database:
+                log.warning("%s was taken away or replaced: the next worker reads the new one", DATABASE)
+                self.stopping.set()  # what this one would do would be read by nobody
+                break
             if self.one_child.locked() or active(self.folder) or is_held(self.folder / APP_LOCK, True):
                 needed = time.monotonic()
             elif time.monotonic() - needed > self.idle:

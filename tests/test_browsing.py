@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from curation import clean, near_duplicates, review
-from curation.assemble import stale_rows
+from curation.assemble import open_cases, stale_rows
 from curation.errors import WrongInput
 from curation.records import Sample
 from curation.status import status
@@ -115,6 +115,18 @@ def assert_true(workspace: Workspace) -> None:
         slow = told[stage["stage"]]
         assert {key: stage[key] for key in slow} == slow
         assert stage.get("stale") == stale_rows(workspace, stage["stage"])
+
+
+def test_a_dispute_that_is_no_longer_asked_is_not_counted_as_a_question(workspace: Workspace) -> None:
+    """Else pages would hold a freeze up for a question that the review page cannot show."""
+    item = next(q["item"] for q in review.items(workspace) if q["kind"] == near_duplicates.STAGE)
+    review.vote(workspace, item, "keep-left", "ann")
+    review.vote(workspace, item, "keep-both", "bob")
+    assert review.counts(workspace)["disputed"] == 1
+    near_duplicates.near_duplicates(workspace, near_duplicates.PRESETS["paper"])  # asks nothing
+    assert review.case(workspace, None, near_duplicates.STAGE) is None
+    counts = review.counts(workspace)
+    assert (counts["disputed"], counts["open"]) == (0, open_cases(workspace))
 
 
 def first_dropped(db: Database, stage: str, reason: str | None = None) -> str:

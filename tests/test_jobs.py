@@ -19,14 +19,15 @@ from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import create_engine
 
 import jobs
 from curation import example as example_step
 from curation.embedding import SentenceEmbedder
-from curation.errors import WrongInput
+from curation.errors import DamagedWorkspace, SourceUnavailable, WrongInput
 from curation.workspace import Workspace
 from jobs.child import died_of
-from jobs.database import EXECUTOR
+from jobs.database import EXECUTOR, plain_errors
 from jobs.worker import LOOK_SECONDS, Pace
 from tests.faults import (
     ROOT,
@@ -416,6 +417,40 @@ def test_pickles_in_the_queue_are_never_read(folder: Path, tmp_path: Path) -> No
     ended(folder, second.id, "failed")  # there are no samples; the other row does not stand in the way
     assert not (tmp_path / "sprung").exists()
     assert [one.step for one in jobs.jobs(folder)] == ["clean", "?"]
+
+
+def test_a_queue_that_is_taken_away_begins_anew(folder: Path, tmp_path: Path) -> None:
+    """The worker lets go of the file it had; else a job that came later would wait for ever."""
+    file = write_rows(make_rows(20, RANDOM_SEED), tmp_path / "rows.jsonl")
+    ended(folder, jobs.start(folder, "import", {"file": str(file)}).id)
+    worker = worker_of(folder)
+    for name in (jobs.DATABASE, f"{jobs.DATABASE}-wal", f"{jobs.DATABASE}-shm"):
+        (folder / name).unlink(missing_ok=True)
+    wait_for(lambda: gone(worker))
+    again = jobs.start(folder, "clean", {})
+    ended(folder, again.id)
+    assert [job.id for job in jobs.jobs(folder)] == [again.id]
+
+
+def test_a_damaged_queue_is_told(folder: Path) -> None:
+    database = folder / jobs.DATABASE
+    database.write_bytes(b"\xff" * 4096)
+    for ask in (lambda: jobs.jobs(folder), lambda: jobs.start(folder, "clean", {})):
+        with pytest.raises(DamagedWorkspace, match=f"{jobs.DATABASE} is not a sound database.*move it away"):
+            ask()
+    database.unlink()
+    assert jobs.jobs(folder) == []
+
+
+def test_a_queue_without_room_is_told(folder: Path) -> None:
+    """A database that may not grow answers as on a full disk (F42)."""
+    with (
+        pytest.raises(SourceUnavailable, match="full; nothing acknowledged was lost"),
+        plain_errors(folder / jobs.DATABASE),
+        create_engine(f"sqlite:///{folder / 'small.sqlite'}").begin() as connection,
+    ):
+        connection.exec_driver_sql("PRAGMA max_page_count = 2")
+        connection.exec_driver_sql("CREATE TABLE wide AS SELECT zeroblob(100000)")
 
 
 def test_nothing_is_made_by_looking(tmp_path: Path) -> None:

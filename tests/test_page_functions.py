@@ -107,6 +107,19 @@ def test_an_unknown_case_is_the_first_open_one_and_none_is_none(stages: Workspac
     assert review.case(Workspace(tmp_path / "empty")) is None
 
 
+def test_disputed_cases_can_be_gone_through_alone(stages: Workspace) -> None:
+    assert review.case(stages, kind="disputed") is None
+    first = review.case(stages, kind="near-duplicates")
+    assert first is not None and first.after is not None
+    second = review.case(stages, first.after)
+    assert second is not None and second.kind == "near-duplicates"
+    for person, verdict in (("ann", "keep-both"), ("bob", "drop-both")):
+        review.vote(stages, second.reference, verdict, person)
+    disputed = review.case(stages, kind="disputed")
+    assert disputed is not None
+    assert (disputed.id, disputed.state, disputed.total) == (second.id, "disputed", 1)
+
+
 def test_matches_come_strongest_first_by_pages(stages: Workspace) -> None:
     whole = match_page(stages, size=100)
     scores = [line.score for line in whole.lines]
@@ -127,7 +140,8 @@ def test_matches_are_filtered_by_decision_and_benchmark(stages: Workspace) -> No
     for decision in decisions:
         assert {m.decision for m in match_page(stages, decision=decision, size=100).lines} == {decision}
     assert match_page(stages, benchmark="other").lines == []
-    assert match_page(stages, after="damaged", size=100) == match_page(stages, size=100)
+    for damaged in ("damaged", "nan_1", "inf_1", f"1.0_{'9' * 30}", f"1.0_{'9' * 5_000}", "_"):
+        assert match_page(stages, after=damaged, size=100) == match_page(stages, size=100), damaged
     counts = match_counts(stages)
     assert {name for name, _ in counts} == {"own"}
     assert sum(counts.values()) == len({m.sample.id for m in match_page(stages, size=100).lines})

@@ -12,18 +12,20 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import jobs
+import ui
 from curation import review
 from curation.assemble import Settings as AssembleSettings
 from curation.assemble import assemble
 from curation.clean import clean
 from curation.decontaminate import Settings as ContaminationSettings
 from curation.decontaminate import decontaminate
+from curation.errors import DamagedWorkspace
 from curation.import_samples import import_samples
 from curation.near_duplicates import Settings as NearSettings
 from curation.near_duplicates import near_duplicates
 from curation.records import question_of
 from curation.store import samples
-from curation.workspace import Workspace
+from curation.workspace import DATABASE, Workspace
 from tests import big_workspace
 from tests.browser.stores import keep_vectors, paired_vectors
 from tests.faults import environment
@@ -44,6 +46,7 @@ PAGES = {
     "jobs": "pages/jobs/jobs.py",
     "settings": "pages/settings/settings.py",
 }
+TITLES = {"clean": "Exact duplicates", "decontaminate": "Contamination"}
 DAMAGED = {
     "t": "abc", "at": "-1", "open": "99999999999", "item": "nope", "id": "nope", "after": "%00\x00",
     "before": "1-", "sort": "nope", "place": "nope", "stage": "nope", "reason": "nope", "name": "nope",
@@ -109,10 +112,12 @@ def opened(
         st.cache_data.clear()
         monkeypatch.setenv("WINNOW_WORKSPACE", str(folder))
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=LIMIT)
-        app.switch_page(PAGES[page])
+        app.run().switch_page(PAGES[page])  # it knows our names of pages only when it ran once
         for name, value in query.items():
             app.query_params[name] = value
-        return app.run()
+        app.run()
+        assert [title.value for title in app.title] == [TITLES.get(page, page.capitalize())]
+        return app
 
     yield open_page
     assert not [folder for folder in used if jobs.worker_alive(folder)], "looking starts no worker"
@@ -173,6 +178,41 @@ def test_a_row_that_is_not_there_is_told(opened: Callable[..., AppTest]) -> None
     assert any("nope" in error.value for error in app.error)
 
 
+def test_a_database_that_was_replaced_is_read_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A backup restored under a running app: a vote must not go into the file that was there before."""
+    for name, rows in (("shown", small_set()), ("backup", small_set()[:1])):
+        workspace = Workspace(tmp_path / name)
+        import_samples(workspace, str(write_jsonl(tmp_path / f"{name}.jsonl", rows)))
+        workspace.database.close()
+    monkeypatch.setenv("WINNOW_WORKSPACE", str(tmp_path / "shown"))
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    before = ui.workspace()
+    assert ui.funnel().samples > 1
+    shutil.copy(tmp_path / "backup" / DATABASE, tmp_path / "restored")
+    (tmp_path / "restored").replace(before.database.path)
+    assert ui.funnel().samples == 1
+    assert ui.workspace() is ui.workspace() is not before
+    before.database.path.unlink()
+    with pytest.raises(DamagedWorkspace, match=f"{DATABASE} is gone.*bring it back"):
+        ui.workspace()
+
+
+def test_hidden_characters_of_other_columns_are_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Text that turns the direction of reading around could say another thing than it shows (S21)."""
+    file = write_jsonl(tmp_path / "bidi.jsonl", [{"instruction": "a", "output": "b", "note": "x\u202ey"}])
+    workspace = Workspace(tmp_path / "workspace")
+    import_samples(workspace, str(file))
+    (row,) = samples.stream(workspace.database, ("id",))
+    monkeypatch.setenv("WINNOW_WORKSPACE", str(workspace.folder))
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=LIMIT).run().switch_page(PAGES["row"])
+    app.query_params["id"] = row.id
+    app.run()
+    assert json.loads(app.json[0].value) == {"note": "x⟦U+202E⟧y"}
+
+
 # --- what they must not load or do ---
 
 VISIT = """
@@ -180,7 +220,7 @@ import sys
 from streamlit.testing.v1 import AppTest
 for page in sys.argv[2:]:
     app = AppTest.from_file(sys.argv[1], default_timeout=60)
-    app.switch_page(page)
+    app.run().switch_page(page)
     app.run()
     assert not app.exception, page
 print([name for name in ("torch", "transformers", "sentence_transformers") if name in sys.modules])

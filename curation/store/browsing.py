@@ -323,7 +323,8 @@ _known_lock = threading.Lock()
 
 def _kept(connection: Connection, db: Database, what: str, words: str, find: Callable[[], T]) -> T:
     """Give what was found before, as long as nothing has changed since; this connection says what is now."""
-    key = (str(db.path), _stamp(connection), what, words)
+    # With the file's number: ids grow anew in a database that was restored from a backup.
+    key = (str(db.path), str(db.path.stat().st_ino), _stamp(connection), what, words)
     with _known_lock:
         if key in _known:
             _known.move_to_end(key)

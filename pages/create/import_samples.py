@@ -1,5 +1,6 @@
 """Import: a file, seen as it will be read, then kept row by row; what cannot be used is listed."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def _source() -> str | None:
     if way == "Upload":
         return _upload()
     if way == "Path on this machine":
-        typed = st.text_input("Path", key="import_path", placeholder="/data/code_alpaca.jsonl.gz").strip()
+        typed = st.text_input(
+            "Path", key="import_path", placeholder="/data/code_alpaca.jsonl.gz", max_chars=4_000
+        ).strip()
         return typed or None
     typed = st.text_input("Data set", key="import_hub", placeholder="user/name or user/name:split").strip()
     st.caption("Read with your own access (`HF_TOKEN` in the environment for gated sets). Needs the network.")
@@ -94,9 +97,8 @@ def _preview(path: Path) -> FieldMap | None:
 def _form(source: str) -> None:
     fields: FieldMap | None = FieldMap()
     if not source.startswith(HUB):
-        path = Path(source).expanduser()
         try:
-            fields = _preview(path)
+            fields = _preview(Path(os.path.expanduser(source)))  # leaves a ~NAME that nobody has as it is
         except Exception as error:
             ui.say_error(error)
             return

@@ -102,7 +102,7 @@ def _origin(origin: dict[str, Any]) -> None:
     _facts(facts)
     if origin.get("extra"):
         with st.expander("Other columns of the row"):
-            st.json(origin["extra"])
+            ui.show_data(origin["extra"])
 
 
 def _facts(facts: dict[str, Any]) -> None:
@@ -118,6 +118,8 @@ def _facts(facts: dict[str, Any]) -> None:
 
 def _stage(told: dict[str, Any], id: str) -> None:
     color, words = STATES[told["state"]]
+    if told["state"] == "pending" and told.get("rejections"):
+        words = "put back by a person"
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{ui.STAGE_TITLES[told['stage']]}**", width="content")

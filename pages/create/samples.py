@@ -98,8 +98,8 @@ def _table(query: SampleQuery) -> None:
     table = ui.frame(
         {
             "Instruction": [f"{r.instruction}  {r.input}" if r.input else r.instruction for r in rows],
-            "Response": [r.response for r in rows],
             "Where": [_where(r) for r in rows],
+            "Response": [r.response for r in rows],
             "Set": [r.name for r in rows],
             "Licence": [r.licence for r in rows],
             "Response characters": [r.response_chars for r in rows],
@@ -113,9 +113,9 @@ def _table(query: SampleQuery) -> None:
         selection_mode="single-cell",
         height=620,
         column_config={
-            "Instruction": st.column_config.TextColumn(width=420),
+            "Instruction": st.column_config.TextColumn(width=400),
             "Response": st.column_config.TextColumn(width=320),
-            "Where": st.column_config.TextColumn(width=170),
+            "Where": st.column_config.TextColumn(width=190),
             "Response characters": st.column_config.NumberColumn("Chars", format="localized", width=70),
         },
     )

@@ -1,6 +1,6 @@
 """Contamination: rows that give away benchmark tasks, with the evidence side by side."""
 
-from pathlib import Path
+import os
 from typing import Any
 
 import streamlit as st
@@ -52,7 +52,7 @@ def _form(stage: dict[str, Any]) -> None:
         list(known),
         key=f"contamination_names_{len(mine)}",
         default=[n for n in dict.fromkeys([*used, *mine]) if n in known],
-        format_func=lambda name: f"{name} ({known[name]})",
+        format_func=lambda name: ui.revealed(f"{name} ({known[name]})"),
     )
     with st.expander("Add a benchmark file", expanded=not used and not mine, icon=":material/add:"):
         _add_file()
@@ -125,21 +125,20 @@ def _add_file() -> None:
 
 
 def _keep_file(name: str, path: str, given: Any) -> None:
-    if given is not None:
-        path = str(ui.act(keep_upload, ui.workspace(), given.name, given.getvalue()) or "")
-    if path and Path(path).expanduser().is_file() and "=" not in name:
-        st.session_state["contamination_files"] = {
-            **st.session_state.get("contamination_files", {}),
-            name: path,
-        }
-    else:
-        ui.act(_refuse, name, path)
+    ui.act(_keep, name, path, given)
 
 
-def _refuse(name: str, path: str) -> None:
+def _keep(name: str, path: str, given: Any) -> None:
+    """Remember a benchmark file for the form. Raises WrongInput for a name or path that cannot be."""
     if "=" in name:
         raise ui.WrongInput(f"The name {name!r} must not hold '='; choose another")
-    raise ui.WrongInput(f"There is no file {path!r} on this machine; give its whole path, or upload it")
+    if given is not None:
+        path = str(keep_upload(ui.workspace(), given.name, given.getvalue()))
+    if not os.path.isfile(os.path.expanduser(path)):  # False, too, where Path would raise
+        raise ui.WrongInput(
+            f"There is no file {path[:200]!r} on this machine; give its whole path, or upload it"
+        )
+    st.session_state["contamination_files"] = {**st.session_state.get("contamination_files", {}), name: path}
 
 
 # --- reading it ---

@@ -22,6 +22,7 @@ DECISIONS = {
     "keep-right": "a person kept the right one",
     "drop-both": "a person dropped both",
 }
+RULE = "#e0a030"  # the line of the threshold: seen on light and on dark
 # What a pair can say beyond what can be chosen above.
 OTHER_DECISIONS = {
     "not deciding": "decides no row",
@@ -177,7 +178,7 @@ def _histogram(browser: PairBrowser, threshold: float) -> None:
             tooltip=["from", "to", alt.Tooltip("pairs:Q", format=",")],
         )
     )
-    rule = alt.Chart(pd.DataFrame({"at": [threshold]})).mark_rule(strokeWidth=2).encode(x="at:Q")
+    rule = alt.Chart(pd.DataFrame({"at": [threshold]})).mark_rule(strokeWidth=2, color=RULE).encode(x="at:Q")
     st.altair_chart((bars + rule).properties(height=170))
 
 

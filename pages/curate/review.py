@@ -12,7 +12,12 @@ from curation.review import Case
 
 # Seconds a case must have been on the screen before a verdict counts: a held key judges nothing unseen.
 LOOK = 0.35
-KINDS = {"": "All questions", "near-duplicates": "Near-duplicates", "decontaminate": "Contamination"}
+KINDS = {
+    "": "All questions",
+    "near-duplicates": "Near-duplicates",
+    "decontaminate": "Contamination",
+    "disputed": "Disputed",
+}
 PAIR_KEYS = (
     ("keep-left", "Keep left", "1", "The left row says it better; the right one is dropped."),
     ("keep-right", "Keep right", "2", "The right row says it better; the left one is dropped."),
@@ -67,16 +72,26 @@ def _vote(case: Case, verdict: str) -> None:
     note = st.session_state.get(f"note-{case.reference}", "")
     done = ui.act(review.vote, ui.workspace(), case.reference, verdict, ui.person(), note)
     if done is not None and done.changed:
-        st.session_state["review_last"] = f"{verdict.replace(':', ', ').replace('-', ' ')} saved."
+        st.session_state["review_last"] = f"{_words(verdict)} saved."
         ui.set_query(("look",), item=case.after)
     elif done is not None:
-        st.session_state["review_last"] = ui.plain(done.message)
+        now = review.case(ui.workspace(), case.id)  # judged in another tab, maybe: what is shown may be old
+        own = now.votes.get(ui.person(), verdict) if now is not None else verdict
+        how = " Take the vote back below to change it." if "look" in st.query_params else ""
+        st.session_state["review_last"] = (
+            f"{ui.plain(ui.person())} decided this case already: {_words(own)}.{how}"
+        )
 
 
-def _undo() -> None:
-    done = ui.act(review.undo, ui.workspace(), ui.person())
+def _words(verdict: str) -> str:
+    return ui.plain(verdict.replace(":", ", ").replace("-", " "))
+
+
+def _undo(reference: str | None = None) -> None:
+    """Take back the vote on one case, else the newest, and show its case."""
+    done = ui.act(review.undo, ui.workspace(), ui.person(), reference)
     if done is not None:
-        st.session_state["review_last"] = ui.plain(done.message)
+        st.session_state["review_last"] = "Your vote is taken back."
         ui.set_query(("look",), item=done.item.partition("@")[0])
 
 
@@ -141,7 +156,7 @@ def _pair(case: Case) -> None:
     if response is not None:
         told += f", of the responses **{response:.3f}**"
     st.markdown(
-        f"{ui.plain(case.evidence['why']).capitalize()}: {told}. Marked: words that only one of them has."
+        f"{ui.plain(case.evidence['why']).capitalize()} ({told}). Marked: words that only one of them has."
     )
     ui.compare_rows(case.left, case.right, ("Left (1)", "Right (2)"), case.reference)
 
@@ -154,7 +169,7 @@ def _contamination(case: Case) -> None:
             "Tasks it resembles",
             range(len(matches)),
             key=f"task-{case.reference}",
-            format_func=lambda n: (
+            format_func=lambda n: ui.revealed(
                 f"{matches[n]['benchmark']} {matches[n]['item']}: {matches[n]['joint']:.3f}"
             ),
         )
@@ -171,7 +186,12 @@ def _contamination(case: Case) -> None:
 
 def _more(case: Case) -> None:
     left, right = st.columns([2, 1])
-    left.text_input("Note (kept with your vote)", key=f"note-{case.reference}", max_chars=1_000)
+    left.text_input(
+        "Note (kept with your vote)",
+        key=f"note-{case.reference}",
+        max_chars=1_000,
+        placeholder="Tab leaves this box; then the keys count again",
+    )
     with right:
         ui.link(
             "row",
@@ -185,6 +205,14 @@ def _more(case: Case) -> None:
         with st.expander("Rare verdicts"), st.container(horizontal=True):
             for verdict, label in RARE:
                 st.button(label, key=f"{verdict}-{case.reference}", on_click=_vote, args=(case, verdict))
+    if ui.person() in case.votes:
+        st.button(
+            "Take back my vote on this case",
+            key=f"undo-this-{case.reference}",
+            icon=":material/undo:",
+            on_click=_undo,
+            args=(case.reference,),
+        )
     if case.state == "disputed" or ui.person() in case.votes:
         for person, verdict in case.votes.items():
             ui.show_line(f"{person}: {verdict}")

@@ -44,9 +44,9 @@ def _ended() -> None:
 def _details(job: "jobs.Job") -> None:
     took = (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else None
     st.text(f"{job.id} · took {ui.duration(took)}")
-    st.json(dict(job.settings), expanded=False)
+    ui.show_data(dict(job.settings), expanded=False)
     if job.report:
-        st.json(dict(job.report), expanded=False)
+        ui.show_data(dict(job.report), expanded=False)
     log = jobs.log_tail(ui.folder(), job.id)
     st.code(revealed(log) or "The log is empty.", language=None, height=240 if len(log) > 800 else "content")
 

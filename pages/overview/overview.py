@@ -55,8 +55,6 @@ def _first_use() -> None:
 
 
 def _next_step(counts: dict, questions: dict) -> None:
-    db = ui.workspace().database
-    names = versions.names(db)
     step = next_step(counts.samples, counts.stages, questions["open"], ui.newest_version_is_current())
     with st.container(border=True, horizontal=True, vertical_alignment="center", key="next-step"):
         with st.container():
@@ -65,6 +63,10 @@ def _next_step(counts: dict, questions: dict) -> None:
             st.markdown(step.why)
         if st.button(step.button, type="primary", icon=":material/arrow_forward:", key="next-step-go"):
             ui.go(step.page)
+
+
+def _metrics(counts: dict, questions: dict) -> None:
+    names = versions.names(ui.workspace().database)
     columns = st.columns(4)
     columns[0].metric("Samples", f"{counts.samples:,}", border=True)
     columns[1].metric("Rows not dropped", f"{counts.samples - ui.places()['dropped']:,}", border=True)
@@ -119,14 +121,15 @@ def _funnel_chart(data: pd.DataFrame, view: str) -> None:
         alt.Chart(data)
         .mark_bar(cursor="pointer", cornerRadius=2)
         .encode(
-            x=alt.X("sum(Rows):Q", title="rows"),
+            # Not a sum: an aggregated bar keeps none of the fields that say which rows it stands for.
+            x=alt.X("Rows:Q", title="rows", stack="zero"),
             y=alt.Y("Stage:N", sort=order, title=None, axis=alt.Axis(labelLimit=200)),
             color=color,
             tooltip=["Stage", "What", alt.Tooltip("Rows:Q", format=",")],
             opacity=alt.condition(pick, alt.value(1.0), alt.value(0.55)),
         )
         .add_params(pick)
-        .properties(height=56 * max(1, data["Stage"].nunique()) + 60)
+        .properties(height=34 * max(1, data["Stage"].nunique()) + 142)
     )
     chosen = st.altair_chart(chart, key=f"overview_funnel_{view}", on_select="rerun", selection_mode="bar")
     bars = chosen["selection"]["bar"]
@@ -158,7 +161,8 @@ def _funnel(counts: dict) -> None:
             label_visibility="collapsed",
         )
     st.caption(
-        "Click a bar to read its rows. Nothing is gone: a dropped row can be put back from its own page."
+        "Click a bar to read its rows (kept: by every stage; pending at two stages: under one of them). "
+        "Nothing is gone: a dropped row can be put back from its own page."
     )
     data = _bars(counts.stages, view)
     if data.empty:
@@ -184,10 +188,10 @@ def _stage_lines(stages: list[dict]) -> None:
                 f"{stage['in']:,} in = {stage['kept']:,} kept + "
                 f"{stage['dropped']:,} dropped + {stage['pending']:,} pending"
             )
-            if stage["dropped"]:
-                ui.link("samples", f"{stage['dropped']:,} dropped", place="dropped", stage=stage["stage"])
-            if stage["pending"]:
-                ui.link("samples", f"{stage['pending']:,} pending", place="pending", stage=stage["stage"])
+            for place in ("dropped", "pending"):
+                now = ui.places_by_stage(place).get(stage["stage"])
+                if now:  # a row that waits at two stages is listed under the first of them
+                    ui.link("samples", f"{now:,} {place}", place=place, stage=stage["stage"])
             if stage["stale"]:
                 st.badge(f"stale: {stage['stale']:,} rows changed", color="orange", icon=":material/update:")
 
@@ -200,7 +204,9 @@ busy = ui.show_jobs_of(
     ("example", "import", "clean", "near-duplicates", "decontaminate", "assemble", "export")
 )
 if counts.samples:
-    _next_step(counts, ui.review_counts())
+    if not busy:  # a running job is the next step itself, and may be at the very stage that would be named
+        _next_step(counts, ui.review_counts())
+    _metrics(counts, ui.review_counts())
     _funnel(counts)
 elif not busy:
     _first_use()

@@ -52,7 +52,8 @@ def _workspace() -> None:
     )
     right.metric("Free on this disk", f"{shutil.disk_usage(folder).free / 1e9:,.1f} GB", border=True)
     st.caption(
-        "Back up with `python -m curation backup FILE`, bring back with `python -m curation restore FILE`."
+        "Back up with `.venv/bin/python -m curation backup FILE --workspace DIR`, bring back with "
+        "`.venv/bin/python -m curation restore FILE --workspace DIR`; DIR is the folder above."
     )
 
 

@@ -1,5 +1,6 @@
 """Datasets: freeze what is left as a named, hashed version; export and download it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import streamlit as st
 
 import jobs
 import ui
-from curation.assemble import Settings
+from curation.assemble import Settings, check_name
 from curation.export import FORMATS, archive, folder_of
 from curation.store import versions
 
@@ -42,7 +43,21 @@ def _warnings(stages: list[dict[str, Any]], questions: int) -> bool:
             icon=":material/rate_review:",
         )
         ui.link("review", "Review them", icon=":material/arrow_forward:")
-    return bool(stale)
+    running = [job for job in jobs.active(ui.folder()) if job.step in ui.STAGE_TITLES or job.step == "import"]
+    for job in running:
+        st.error(f"{ui.plain(job.title)} is {job.state}: wait for its end.", icon=":material/hourglass:")
+    return bool(stale or running)
+
+
+def _is_name(name: str) -> bool:
+    """Say at once what would be refused later."""
+    try:
+        check_name(name)
+    except ui.WrongInput as error:
+        if name:
+            ui.say_error(error)
+        return False
+    return True
 
 
 def _form(counts: dict[str, Any]) -> None:
@@ -90,7 +105,7 @@ def _form(counts: dict[str, Any]) -> None:
         icon=":material/ac_unit:",
         on_click=ui.start,
         args=("assemble", settings),
-        disabled=blocked or not name or (choice == "refuse" and questions > 0),
+        disabled=not _is_name(name) or blocked or (choice == "refuse" and questions > 0),
         help="Takes seconds." if name else "Give it a name first.",
     )
 
@@ -126,7 +141,8 @@ def _version(name: str) -> None:
         "Contamination", "checked" if report["contamination_checked"] else "not checked", border=True
     )
     st.text(f"frozen {version.created_at} · sha256 {version.sha256}")
-    dropped = {ui.STAGE_TITLES[s]: n for s, n in report["dropped"].items()}
+    titles = ui.STAGE_TITLES | {"assemble": "left out when freezing"}
+    dropped = {titles[s]: n for s, n in report["dropped"].items()}
     st.markdown(
         f"{report['samples']:,} samples = **{version.rows:,} rows** + "
         + " + ".join(f"{n:,} {s.lower()}" for s, n in dropped.items())
@@ -166,7 +182,7 @@ def _export(name: str) -> None:
     files = b.selectbox("Files", ["jsonl", "parquet"], key="export_files")
     folder = folder_of(ui.workspace(), name, form, files)
     typed = c.text_input("Folder on this machine", key="export_to", placeholder=str(folder)).strip()
-    target = Path(typed).expanduser() if typed else folder
+    target = Path(os.path.expanduser(typed)) if typed else folder  # a ~NAME that nobody has stays as it is
     st.button(
         "Export",
         type="primary",
