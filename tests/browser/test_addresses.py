@@ -134,3 +134,12 @@ def press_right(page: Page) -> None:
     page.keyboard.press("ArrowRight")
     expect(page.locator("[data-item]")).not_to_have_attribute("data-item", str(first))
     settled(page)
+
+
+def test_a_bar_of_the_funnel_opens_its_rows(app: App, visitors: Callable[[App], Visitor]) -> None:
+    page = visitors(app).open()
+    page.locator('path[aria-label*="Near-duplicates; What: dropped"]').first.click(force=True)
+    wait_for(lambda: query_of(page).get("place") == "dropped")
+    settled(page)
+    assert query_of(page)["stage"] == "near-duplicates"
+    assert cells(page) != []
