@@ -1,6 +1,7 @@
 """Serve the pages on this machine: `python serve.py [--workspace DIR] [--port N]`, which `make run` calls."""
 
 import argparse
+import importlib
 import os
 import socket
 import sys
@@ -30,6 +31,7 @@ def main() -> int:
         return 2
     os.environ["WINNOW_WORKSPACE"] = str(Path(asked.workspace).expanduser().resolve())
     try:
+        _warm_up(Path(os.environ["WINNOW_WORKSPACE"]))
         _serve(asked.port)
     finally:
         jobs.after(Path(os.environ["WINNOW_WORKSPACE"]))
@@ -44,6 +46,16 @@ def _is_taken(port: int) -> bool:
         except OSError:
             return True
     return False
+
+
+def _warm_up(workspace: Path) -> None:
+    """Load what the first page needs before the server answers: a tab that waits for it gets the truth at once.
+
+    Else a tab that was open while the app was restarted waited for these imports after it had reconnected.
+    """
+    for name in ("altair", "pandas", "pyarrow", "curation.assemble", "curation.pair_browser"):
+        importlib.import_module(name)
+    jobs.active(workspace)  # loads the queue's library when there is a queue
 
 
 def _serve(port: int) -> None:
