@@ -49,7 +49,7 @@ def _is_taken(port: int) -> bool:
 
 
 def _warm_up(workspace: Path) -> None:
-    """Load what the first page needs before the server answers: a tab that waits for it gets the truth at once.
+    """Load what the first page needs before the server answers, so that whoever waits gets the truth at once.
 
     Else a tab that was open while the app was restarted waited for these imports after it had reconnected.
     """
