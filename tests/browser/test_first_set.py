@@ -218,6 +218,6 @@ def a_dropped_row_is_put_back(visitor: Visitor) -> None:
     reads(page, "the longest response stays")
     expect(page.get_by_role("link", name=f"The row that stays: {keeper[:12]}")).to_be_visible()
     press(page, "rescue-clean")
-    reads(page, "waits for a person")
+    reads(page, "put back by a person")
     state = finish(visitor.app.workspace, "explain", dropped)["stages"][0]["state"]
     assert state == "pending"
