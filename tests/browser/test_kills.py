@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 import jobs
@@ -15,6 +16,9 @@ from curation.import_samples import import_samples
 from curation.workspace import Workspace
 from tests.browser.driving import App, Visitor, keyed, press, settled, type_into, wait_for, worker_pid
 from tests.faults import assert_clean, assert_equal_facts, copy_of, facts, finish, make_rows, write_rows
+
+# Minutes of kills: `make faults` runs them; `make test` has those of tests/test_jobs.py.
+pytestmark = pytest.mark.faults
 
 RANDOM_SEED = 31
 SOME = 60  # rows whose embedding takes seconds with the real model
