@@ -304,6 +304,11 @@ def link(page: str, label: str, icon: str | None = None, help: str | None = None
     st.page_link(PAGES[page], label=label, icon=icon, help=help, query_params=query or None)
 
 
+def question_link(reference: str) -> None:
+    """Link to one question (ID@VERSION), settled or not."""
+    link("review", "Open the question", icon=":material/rate_review:", item=reference.split("@")[0], look="1")
+
+
 def go(page: str, **query: str) -> None:
     """Open a page of ours with its filters in the address."""
     st.switch_page(PAGES[page], query_params=query or None)

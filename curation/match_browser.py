@@ -8,8 +8,6 @@ from curation.store import matches, runs, samples
 from curation.store.database import Row
 from curation.workspace import Workspace
 
-DECISIONS = ("drop", "ask", "over budget", "keep")
-
 
 @dataclass(frozen=True, slots=True)
 class MatchLine:

@@ -85,9 +85,3 @@ def _spans(tokens: list[str], shared: list[tuple[int, int]]) -> list[Span]:
             spans.append(Span("".join(tokens[start : start + size]), True))
         at = start + size
     return spans
-
-
-def highlighted(text: str, start: int, end: int) -> list[Span]:
-    """Split a text around one stretch of it (the text that a benchmark shares): positions in characters."""
-    pieces = [Span(text[:start], False), Span(text[start:end], True), Span(text[end:], False)]
-    return [piece for piece in pieces if piece.text]

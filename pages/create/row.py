@@ -199,13 +199,7 @@ def _pair(pair: dict[str, Any]) -> None:
         ui.link("row", f"Like {pair['with'][:12]}: cosine {pair['cosine']:.3f}{other}", id=pair["with"])
         st.caption(ui.plain(decision))
         if pair.get("item"):
-            ui.link(
-                "review",
-                "Open the question",
-                icon=":material/rate_review:",
-                item=pair["item"].split("@")[0],
-                look="1",
-            )
+            ui.question_link(pair["item"])
     _votes(pair)
 
 
@@ -218,13 +212,7 @@ def _votes(asked: dict[str, Any]) -> None:
 def _questions(asked: list[dict[str, Any]]) -> None:
     for question in asked:
         if question:
-            ui.link(
-                "review",
-                "Open the question",
-                icon=":material/rate_review:",
-                item=question["item"].split("@")[0],
-                look="1",
-            )
+            ui.question_link(question["item"])
             _votes(question)
 
 

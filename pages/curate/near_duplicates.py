@@ -297,13 +297,7 @@ def _show_pair(pair: Any) -> None:
         )
         st.space("stretch")
         if pair.item:
-            ui.link(
-                "review",
-                "Open the question",
-                icon=":material/rate_review:",
-                item=pair.item.split("@")[0],
-                look="1",
-            )
+            ui.question_link(pair.item)
         ui.link("row", "Left row", icon=":material/article:", id=pair.left.id)
         ui.link("row", "Right row", icon=":material/article:", id=pair.right.id)
     st.caption("Marked: words that only one of the two has.")
