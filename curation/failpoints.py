@@ -1,9 +1,9 @@
 """Faults on request, so that tests can stop the process at its three edges.
 
-`WINNOW_FAULT=point:action:nth` makes the nth arrival at a point fail. Points are `store.commit`,
-`file.write` (just before an atomic rename) and `teacher.send`. Actions are `kill` (SIGKILL to this
-process), `enospc` and `eio` (the OSError of a full or failing disk), `raise` (a RuntimeError) and
-`sleep` (one second). Without the variable a failpoint costs one dictionary look-up.
+`WINNOW_FAULT=point:action:nth` makes the nth arrival at a point fail (`*`: every one). Points are
+`store.commit`, `file.write` (just before an atomic rename) and `teacher.send`. Actions are `kill`
+(SIGKILL to this process), `enospc` and `eio` (the OSError of a full or failing disk), `raise` (a
+RuntimeError) and `sleep` (one second). Without the variable a failpoint costs one dictionary look-up.
 """
 
 import errno
@@ -26,7 +26,7 @@ def failpoint(point: str) -> None:
     if wanted != point:
         return
     _arrivals[point] = _arrivals.get(point, 0) + 1
-    if _arrivals[point] == int(nth):
+    if nth == "*" or _arrivals[point] == int(nth):
         _act(point, action)
 
 

@@ -46,10 +46,13 @@ ROWS = 1_500
 LONG = 180.0  # seconds that a page or a job may take on a busy machine
 STEPS = ("import", "clean", "near-duplicates", "decontaminate", "assemble", "export", "example")
 # A second longer in the midst of the work, so that it can be caught there on a fast machine, too.
-SLOW = "store.commit:sleep:2"
+SLOW = {
+    "clean": "store.commit:sleep:*",  # it is short; how many commits it has depends on the kills
+    "export": "file.write:sleep:1",  # it writes files only
+}
+SLOW_OTHERS = "store.commit:sleep:2"
 SECOND = 0.5  # of it; the rest is for a machine that sees late that work has begun
 SIGNS = (DATABASE, "export.lock")  # open as long as the work lasts
-SLOW_EXPORT = "file.write:sleep:1"  # it writes files only
 
 # Notes the state of the script, of the connection and of the only job's card, whenever one of them changes.
 WATCH = """
@@ -280,7 +283,7 @@ def catch(workspace: Path, seconds: float, work: float = 0.0) -> psutil.Process:
 def kill_worker(workspace: Path, child: psutil.Process) -> float:
     """Kill the worker and its child, which is stopped. Gives the moment.
 
-    That a child ends with its worker is tests/test_jobs.py's; let go here, a quick one would be through first.
+    That a child ends with its worker is tests/test_jobs.py's; let go here, a quick one would finish first.
     """
     worker = psutil.Process(worker_pid(workspace))
     worker.kill()
@@ -472,7 +475,7 @@ def visitor(
     request: pytest.FixtureRequest,
 ) -> Iterator[Visitor]:
     """A person with an app on a workspace that is yet to be filled; what the app starts is slow."""
-    fault = SLOW_EXPORT if request.node.callspec.params["step"] == "export" else SLOW
+    fault = SLOW.get(request.node.callspec.params["step"], SLOW_OTHERS)
     monkeypatch.setattr(driving, "environment", lambda: environment(fault))
     for name, value in environment(fault).items():  # for workers that this process starts
         monkeypatch.setenv(name, value)
