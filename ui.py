@@ -520,6 +520,14 @@ def _watch(ids: Sequence[str]) -> None:
                 draw_job(job)
 
 
+@st.fragment(run_every=3.0)
+def notice_new_jobs() -> None:
+    """Draw the page again when a job was started elsewhere: another tab or the terminal."""
+    with readable_errors():
+        if any(job.state in LIVE for job in jobs.active(folder())):
+            st.rerun()
+
+
 def draw_job(job: "jobs.Job", may_resume: bool = True) -> None:
     """Show one job: what it does, how far it is, what it needs, and what can be done about it."""
     color, icon = STATE_BADGES[job.state]
@@ -562,6 +570,8 @@ def _job_progress(job: "jobs.Job") -> None:
         )
     if job.state == "queued":
         st.caption("Starts as soon as nothing else runs: one heavy job at a time.")
+    if job.state in ("done", "failed", "cancelled") and job.started_at and job.finished_at:
+        st.caption(f"took {duration((job.finished_at - job.started_at).total_seconds())}")
     if job.state not in ("running", "cancelling", "interrupted") or job.what is None:
         return
     if job.total:

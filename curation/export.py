@@ -5,7 +5,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -245,7 +245,7 @@ def _card(name: str, form: str, files: str, manifest: Mapping[str, Any], counts:
         _section("How they were made", ("method", "rows"), manifest["methods"].items()),
         _method_notes(manifest),
         _section("Licences", ("licence", "rows"), manifest["licences"].items()),
-        _licence_note(manifest["licences"]),
+        _paragraph(licence_notes(manifest["licences"])),
         _section("What was taken out", ("stage", "rows"), report["dropped"].items()),
         f"{report['samples']:,} samples entered; {report['samples']:,} = {report['rows']:,} kept + "
         f"{sum(report['dropped'].values()):,} dropped. "
@@ -295,7 +295,8 @@ def _method_notes(manifest: Mapping[str, Any]) -> str:
     )
 
 
-def _licence_note(licences: Mapping[str, int]) -> str:
+def licence_notes(licences: Mapping[str, int]) -> list[str]:
+    """Say what the licences of a version's rows mean for what is made of it."""
     notes = []
     if any(NON_COMMERCIAL.search(re.sub(r"[\s_]+", "-", licence.upper())) for licence in licences):
         notes.append(
@@ -304,7 +305,11 @@ def _licence_note(licences: Mapping[str, int]) -> str:
         )
     if "unknown" in licences:
         notes.append("Some rows carry no licence: nobody named one at import.")
-    return " ".join(notes) + "\n" if notes else ""
+    return notes
+
+
+def _paragraph(sentences: Sequence[str]) -> str:
+    return " ".join(sentences) + "\n" if sentences else ""
 
 
 def _decontamination(manifest: Mapping[str, Any]) -> str:

@@ -203,6 +203,8 @@ counts = ui.funnel()
 busy = ui.show_jobs_of(
     ("example", "import", "clean", "near-duplicates", "decontaminate", "assemble", "export")
 )
+if not busy:
+    ui.notice_new_jobs()
 if counts.samples:
     if not busy:  # a running job is the next step itself, and may be at the very stage that would be named
         _next_step(counts, ui.review_counts())

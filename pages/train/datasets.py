@@ -9,7 +9,7 @@ import streamlit as st
 import jobs
 import ui
 from curation.assemble import Settings, check_name
-from curation.export import FORMATS, archive, folder_of
+from curation.export import FORMATS, archive, folder_of, licence_notes
 from curation.store import versions
 
 OPEN = {
@@ -135,11 +135,18 @@ def _version(name: str) -> None:
     report, manifest = version.manifest["report"], version.manifest
     columns = st.columns(4)
     columns[0].metric("Rows", f"{version.rows:,}", border=True)
-    columns[1].metric("For validation", f"{report['validation']:,}", border=True)
-    columns[2].metric("Samples it came from", f"{report['samples']:,}", border=True)
+    columns[1].metric("Held out", f"{report['validation']:,}", border=True, help="For validation.")
+    columns[2].metric("Samples", f"{report['samples']:,}", border=True, help="It was made from.")
     columns[3].metric(
-        "Contamination", "checked" if report["contamination_checked"] else "not checked", border=True
+        "Benchmarks", f"{len(manifest['benchmarks']):,}", border=True, help="Its rows were compared with."
     )
+    if not report["contamination_checked"]:
+        st.warning(
+            "Contamination was not checked: a model trained on this may know the tasks it is measured by.",
+            icon=":material/warning:",
+        )
+    for note in licence_notes(manifest["licences"]):
+        st.warning(note, icon=":material/license:")
     st.text(f"frozen {version.created_at} · sha256 {version.sha256}")
     titles = ui.STAGE_TITLES | {"assemble": "left out when freezing"}
     dropped = {titles[s]: n for s, n in report["dropped"].items()}
@@ -152,9 +159,7 @@ def _version(name: str) -> None:
         _table("Sets", manifest["sources"])
         _table("Licences", manifest["licences"])
     with right:
-        _table(
-            "Left out when freezing", {k.replace("_", " "): v for k, v in report["assemble_reasons"].items()}
-        )
+        _table("Left out when freezing", {_reason(k): v for k, v in report["assemble_reasons"].items()})
         _table(
             "Benchmarks checked",
             {
@@ -164,9 +169,15 @@ def _version(name: str) -> None:
         )
 
 
+def _reason(reason: str) -> str:
+    stage = reason.removeprefix("open_").replace("_", "-")
+    if reason.startswith("open_") and stage in ui.STAGE_TITLES:
+        return f"open questions: {ui.STAGE_TITLES[stage].lower()}"
+    return reason.replace("_", " ")
+
+
 def _table(title: str, values: dict[str, Any]) -> None:
     if values:
-        st.caption(title)
         st.dataframe(
             ui.frame(
                 {title: list(values), "": [f"{v:,}" if isinstance(v, int) else v for v in values.values()]}
