@@ -46,7 +46,7 @@ test: .venv/.installed-dev ## install what tests need and run them
 check: .venv/.installed-dev ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy curation jobs
+	$(BIN)/mypy curation jobs training
 
 bench: .venv/.installed-dev ## timings against the figures to beat
 	$(BIN)/python -m bench

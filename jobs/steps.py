@@ -99,6 +99,18 @@ def _run_export(workspace: Workspace, given: dict[str, Any], show: Show) -> Outc
     return {"ok": True, "report": report, "warnings": []}
 
 
+def _run_practice_base(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from training.practice_base import practice_base
+
+    return {"ok": True, "report": practice_base(workspace, show=show), "warnings": []}
+
+
+def _run_train(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from training.lora import train
+
+    return {"ok": True, "report": train(workspace, given["run"], show), "warnings": []}
+
+
 def _outcome(result: Any, notes: Sequence[str] = ()) -> Outcome:
     """Say what a stage came to, in what JSON can say."""
     marks = {"unchanged": result.unchanged, "attached": result.attached}
@@ -146,6 +158,8 @@ STEPS: dict[str, Step] = {
         _run_export,
         ("name", "format", "to"),
     ),
+    "practice-base": Step(lambda given: "Make the practice base", (), _run_practice_base),
+    "train": Step(lambda given: f"Train {given.get('run')}", ("run",), _run_train, ("run",)),
 }
 
 

@@ -1,0 +1,191 @@
+"""The model a run begins with: the practice base, a folder, an earlier run, or a name on the hub.
+
+`look_up` needs no torch; `load` does. Weights are read from safetensors only, and code that comes with a
+model never runs (faults.md S32, S33).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+from curation.errors import SourceUnavailable, WrongInput
+from curation.workspace import Workspace
+from training import run as runs
+from training.recipes import FULL, Settings
+
+PRACTICE = "practice"
+HASHED_BYTES = 2_000_000_000  # weights beyond are named by size only: hashing them takes minutes
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """Where a base model is, and what tells it from any other."""
+
+    name: str  # as the person gave it
+    kind: str  # practice | folder | run | hub
+    location: str  # a folder, or a name on the hub
+    adapters: tuple[str, ...] = ()  # folders of adapters to merge into it, in this order
+    identity: str = ""  # sha256 over config and weights; of a hub name: none until it is loaded
+
+    def facts(self) -> dict[str, Any]:
+        """Say of it what a run's settings keep."""
+        return {
+            "name": self.name, "kind": self.kind, "location": self.location,
+            "adapters": list(self.adapters), "identity": self.identity,
+        }  # fmt: skip
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> "BaseModel":
+        return cls(**{**facts, "adapters": tuple(facts["adapters"])})
+
+    def config(self) -> dict[str, Any] | None:
+        """Give config.json; None for a name on the hub that was not fetched."""
+        file = Path(self.location) / "config.json"
+        return json.loads(file.read_bytes()) if file.is_file() else None
+
+
+def practice_folder(workspace: Workspace) -> Path:
+    return workspace.folder / "models" / PRACTICE
+
+
+def look_up(workspace: Workspace, given: str) -> BaseModel:
+    """Find a base model by what a person typed: `practice`, a folder, the name of a run, a name on the hub.
+
+    Raises WrongInput when it cannot be any of them.
+    """
+    if given == PRACTICE:
+        folder = practice_folder(workspace)
+        if not (folder / "config.json").is_file():
+            raise WrongInput(
+                "The practice base is not made yet; make it with `python -m training practice-base` "
+                "(about two minutes on two cores)"
+            )
+        return _in_folder(PRACTICE, "practice", folder)
+    if (workspace.folder / "runs" / given / runs.SETTINGS).is_file():
+        return _of_run(workspace, given)
+    folder = Path(given).expanduser()
+    if folder.is_dir():
+        return _in_folder(given, "folder", folder.resolve())
+    if given.count("/") == 1 and not given.startswith((".", "/", "~")):
+        return BaseModel(given, "hub", given)
+    raise WrongInput(
+        f"There is no base model {given!r}: neither a folder nor a run, and a name on the hub is OWNER/NAME; "
+        "`practice` needs no download"
+    )
+
+
+def _in_folder(name: str, kind: str, folder: Path) -> BaseModel:
+    if not (folder / "config.json").is_file():
+        raise WrongInput(f"{folder} holds no config.json; give the folder of a transformers model")
+    if not any(folder.glob("*.safetensors")):
+        raise WrongInput(
+            f"{folder} holds no *.safetensors; older formats can run code when they are read. "
+            "Convert it with `save_pretrained` first"
+        )
+    return BaseModel(name, kind, str(folder), identity=_identity(folder))
+
+
+def _of_run(workspace: Workspace, name: str) -> BaseModel:
+    """Go on from a run's result (Magicoder-S trains its second set on top of the first run)."""
+    run = runs.find(workspace, name)
+    if run.state not in (runs.FINISHED, runs.STOPPED) or not run.output.is_dir():
+        raise WrongInput(f"The run {name} is {run.state} and has no weights to go on from")
+    if run.settings.method == FULL:
+        return _in_folder(name, "run", run.output)
+    below = BaseModel.of(run.frozen["base_model"])
+    adapter = sha256((run.output / "adapter_model.safetensors").read_bytes()).hexdigest()
+    identity = sha256(f"{below.identity} {adapter}".encode()).hexdigest()
+    return replace(
+        below, name=name, kind="run", adapters=(*below.adapters, str(run.output)), identity=identity
+    )
+
+
+def _identity(folder: Path) -> str:
+    """Name a model's config, tokenizer and weights by one sha256."""
+    state = sha256()
+    weights = sorted(folder.glob("*.safetensors"))
+    is_small = sum(file.stat().st_size for file in weights) <= HASHED_BYTES
+    for file in [*sorted(folder.glob("*.json")), *(weights if is_small else ())]:
+        with file.open("rb") as opened:
+            state.update(f"{file.name} {file_digest(opened, 'sha256').hexdigest()}\n".encode())
+    for file in () if is_small else weights:
+        state.update(f"{file.name} {file.stat().st_size}\n".encode())
+    return state.hexdigest()
+
+
+def load_tokenizer(base: BaseModel) -> Any:
+    """Raises SourceUnavailable when it cannot be read or fetched."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(base.location, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _unreadable(base, error) from error
+
+
+def load_model(base: BaseModel, settings: Settings, dtype: str) -> Any:
+    """Load the weights, with the run's RoPE base and length, and its earlier adapters merged in.
+
+    `dtype` is "float32" or "bfloat16". Raises SourceUnavailable when it cannot be read or fetched, WrongInput
+    for a setting that it cannot have.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(base.location, trust_remote_code=False)
+        _lengthen(config, settings)
+        model = AutoModelForCausalLM.from_pretrained(
+            base.location, config=config, dtype=getattr(torch, dtype), use_safetensors=True,
+            trust_remote_code=False, **_quantized(settings),
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise _unreadable(base, error) from error
+    for adapter in base.adapters:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    return model
+
+
+def _lengthen(config: Any, settings: Settings) -> None:
+    """Set RoPE's base and the longest sequence (Code Llama section 2.4: 10,000 -> 1,000,000, 16,384)."""
+    if settings.rope_theta:
+        parameters = getattr(config, "rope_parameters", None)
+        if not isinstance(parameters, dict) or "rope_theta" not in parameters:
+            raise WrongInput(f"rope_theta: a {config.model_type} model has no RoPE base to set")
+        parameters["rope_theta"] = settings.rope_theta
+    if settings.positions:
+        config.max_position_embeddings = settings.positions
+
+
+def _quantized(settings: Settings) -> dict[str, Any]:
+    """Give what loads the weights in 4 bits (QLoRA: NF4, double quantisation)."""
+    if settings.quantize == "none":
+        return {}
+    import importlib.util
+
+    import torch
+
+    if not torch.cuda.is_available() or importlib.util.find_spec("bitsandbytes") is None:
+        raise WrongInput(
+            "quantize 4bit needs a CUDA GPU and bitsandbytes (pip install bitsandbytes); "
+            "train with quantize none here"
+        )
+    from transformers import BitsAndBytesConfig
+
+    return {
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    }  # fmt: skip
+
+
+def _unreadable(base: BaseModel, error: Exception) -> SourceUnavailable:
+    first = str(error).strip().split("\n")[0][:300]
+    hint = "is it reachable, and is HF_TOKEN set if it is gated" if base.kind == "hub" else "is it whole"
+    return SourceUnavailable(f"The base model {base.name} cannot be loaded ({first}); {hint}?")

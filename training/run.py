@@ -1,0 +1,254 @@
+"""A run is a folder that explains itself: `runs/NAME/`.
+
+    settings.json       what it trains, with what, on what: written first, never changed
+    data.json           what became of the version's rows, token by token
+    measurements.jsonl  a line a step and an evaluation, steps only ever rising
+    evaluations/        the loss of every validation row that was looked at, by step
+    checkpoints/        complete ones (a manifest each, written last) and perhaps one that a kill broke
+    stop.json           somebody asked it to stop
+    failure.json        why the last attempt ended badly
+    adapter/ or model/  the result, with its card
+    result.json         written last: a run with it is finished
+
+Standard library only: pages read runs without torch.
+"""
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from curation.atomic import atomic_write
+from curation.errors import CurationError, WrongInput
+from curation.workspace import Workspace
+from training.recipes import FULL, Settings, settings_of
+
+SETTINGS, DATA, RESULT = "settings.json", "data.json", "result.json"
+STOP, FAILURE, MEASUREMENTS = "stop.json", "failure.json", "measurements.jsonl"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+WAITING, RUNNING, FINISHED = "waiting", "running", "finished"
+STOPPED, FAILED, DISCARDED = "stopped", "failed", "discarded"
+
+
+class TrainingFailed(CurationError):
+    """Training cannot go on: memory ran out, or the loss is no number. Names the last good checkpoint."""
+
+
+@dataclass(frozen=True)
+class LoraRun:
+    """One fine-tuning run (all weights or a LoRA) and where its files are."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def frozen(self) -> dict[str, Any]:
+        """What it trains: version, sha256, recipe, base_model, settings and so on, as frozen at the start."""
+        return _read(self.folder / SETTINGS) or {}
+
+    @property
+    def settings(self) -> Settings:
+        frozen = self.frozen
+        return settings_of(frozen["recipe"], frozen["settings"]["method"], frozen["settings"])
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What became of the rows: {"train": ..., "validation": ...}; {}: not prepared yet."""
+        return _read(self.folder / DATA) or {}
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        return _read(self.folder / RESULT)
+
+    @property
+    def failure(self) -> dict[str, Any] | None:
+        return _read(self.folder / FAILURE)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def output(self) -> Path:
+        """Where the adapter (or the model, when all weights are trained) is, once it is finished."""
+        return self.folder / ("model" if self.frozen.get("settings", {}).get("method") == FULL else "adapter")
+
+    @property
+    def state(self) -> str:
+        """waiting, running, finished, stopped, failed or discarded, by what lies in the folder."""
+        result = self.result
+        if result is not None:
+            return str(result["state"])
+        if self.is_locked():
+            return RUNNING
+        return FAILED if (self.folder / FAILURE).exists() else WAITING
+
+    def is_locked(self) -> bool:
+        """Tell whether a living process trains it: the system releases the lock however that process ends."""
+        try:
+            file = os.open(self.folder / "run.lock", os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Hold the run while it trains. Gives False when another process holds it."""
+        with (self.folder / "run.lock").open("wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def measurements(self) -> list[dict[str, Any]]:
+        """Give what was measured, the oldest first; a line that a kill cut off is left out."""
+        found = []
+        with suppress(FileNotFoundError), (self.folder / MEASUREMENTS).open(encoding="utf-8") as lines:
+            for line in lines:
+                with suppress(ValueError):
+                    found.append(json.loads(line))
+        return found
+
+    def measure(self, **values: Any) -> None:
+        """Add a line of measurements."""
+        with (self.folder / MEASUREMENTS).open("a", encoding="utf-8") as out:
+            out.write(json.dumps({**values, "at": now()}) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Take back what was measured after the checkpoint from which training goes on."""
+        kept = [one for one in self.measurements() if one["step"] <= step]
+        with atomic_write(self.folder / MEASUREMENTS) as out:
+            out.writelines(json.dumps(one).encode() + b"\n" for one in kept)
+        for file in (self.folder / "evaluations").glob("step-*.json"):
+            if int(file.stem.removeprefix("step-")) > step:
+                file.unlink(missing_ok=True)
+
+    def asked_to_stop(self) -> dict[str, Any] | None:
+        """Give {"discard": bool} when somebody asked it to stop."""
+        return _read(self.folder / STOP)
+
+    def write(self, name: str, values: Mapping[str, Any]) -> None:
+        """Write one of the run's files, whole or not at all."""
+        with atomic_write(self.folder / name) as out:
+            out.write(json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def runs(workspace: Workspace) -> list[LoraRun]:
+    """Give the runs, the newest first."""
+    folders = [file.parent for file in (workspace.folder / "runs").glob(f"*/{SETTINGS}")]
+    found = [LoraRun(folder) for folder in folders]
+    return sorted(found, key=lambda run: (str(run.frozen.get("created_at")), run.name), reverse=True)
+
+
+def find(workspace: Workspace, name: str) -> LoraRun:
+    """Raises WrongInput when there is no such run."""
+    run = LoraRun(workspace.folder / "runs" / name)
+    if not NAME.fullmatch(name) or not (run.folder / SETTINGS).is_file():
+        names = [one.name for one in runs(workspace)]
+        raise WrongInput(
+            f"There is no run {name!r}; "
+            + (f"there are: {', '.join(names[:10])}" if names else "start one with `train VERSION`")
+        )
+    return run
+
+
+def create(workspace: Workspace, frozen: Mapping[str, Any], name: str | None = None) -> LoraRun:
+    """Make the folder of a run. An unfinished run that trains just the same is given instead of a second one.
+
+    So two clicks start one run. Raises WrongInput for a name that is taken or cannot be a folder's.
+    """
+    folder = workspace.folder / "runs"
+    with (folder / "create.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        wanted = json.loads(json.dumps(frozen))
+        for run in runs(workspace):
+            same = {key: value for key, value in run.frozen.items() if key != "created_at"} == wanted
+            if same and run.state in (WAITING, RUNNING) and name in (None, run.name):
+                return run
+        chosen = name or _free_name(folder, frozen)
+        if not NAME.fullmatch(chosen):
+            raise WrongInput(f"{chosen!r} cannot name a run; use letters, digits, dots, _ and -")
+        run = LoraRun(folder / chosen)
+        if run.folder.exists():
+            raise WrongInput(f"There is a run {run.name!r} already; choose another name")
+        run.folder.mkdir()
+        run.write(SETTINGS, {**wanted, "created_at": now()})
+        return run
+
+
+def _free_name(folder: Path, frozen: Mapping[str, Any]) -> str:
+    stem = f"{frozen['version']}-{frozen['recipe']}"[:70]
+    return next(f"{stem}-{n}" for n in range(1, 100_000) if not (folder / f"{stem}-{n}").exists())
+
+
+def stop(workspace: Workspace, name: str, discard: bool = False) -> LoraRun:
+    """Ask a run to stop after its current step: its weights are kept, or with `discard` thrown away.
+
+    A run that nobody trains is ended at once. Raises WrongInput when it is over already.
+    """
+    run = find(workspace, name)
+    if run.result is not None:
+        raise WrongInput(f"{name} is over ({run.state}); there is nothing to stop")
+    run.write(STOP, {"discard": discard, "at": now()})
+    with run.locked() as ours:
+        if ours and run.result is None and discard:
+            finish_discarded(run)
+    return run
+
+
+def reopen(workspace: Workspace, name: str) -> LoraRun:
+    """Let a stopped, failed or interrupted run go on from its newest complete checkpoint.
+
+    Raises WrongInput for a run that is finished, discarded or running.
+    """
+    run = find(workspace, name)
+    state = run.state
+    if state in (FINISHED, DISCARDED, RUNNING):
+        raise WrongInput(f"{name} is {state}; only a stopped, failed or waiting run can be resumed")
+    for file in (STOP, FAILURE, RESULT):
+        (run.folder / file).unlink(missing_ok=True)
+    return run
+
+
+def finish_discarded(run: LoraRun) -> None:
+    """Remove the weights of a run; its settings and curves stay."""
+    import shutil
+
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    run.write(RESULT, {"run": run.name, "state": DISCARDED, "steps": last_step(run)})
+
+
+def last_step(run: LoraRun) -> int:
+    return max((one["step"] for one in run.measurements()), default=0)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise WrongInput(f"{file} cannot be read ({error}); restore it from a backup") from error
+    return value if isinstance(value, dict) else None
