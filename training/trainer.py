@@ -83,6 +83,8 @@ def _by_length(examples: Sequence[Example]) -> list[list[int]]:
 class RunTrainer(Trainer):
     """transformers' Trainer, with whole checkpoints and an evaluation row by row."""
 
+    control: Any
+
     def __init__(self, run: LoraRun, validation: Sequence[Example], pad: int, **options: Any) -> None:
         super().__init__(data_collator=lambda rows: collate(rows, pad), **options)
         self.run = run
@@ -105,8 +107,7 @@ class RunTrainer(Trainer):
         self.run.write(f"evaluations/step-{step}.json", {"step": step, "loss": rows})
         metrics = {"eval_loss": mean, "eval_bits_per_byte": bits}
         self.run.measure(step=step, epoch=self.state.epoch, **metrics)
-        control: Any = self.control
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
