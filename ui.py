@@ -569,7 +569,7 @@ def _job_progress(job: "jobs.Job") -> None:
             "Its process ended before the job did. A new one takes over by itself and goes on where it was."
         )
     if job.state == "queued":
-        st.caption("Starts as soon as nothing else runs: one heavy job at a time.")
+        st.caption("Waits for the one before it: one curation job and one training run at a time.")
     if job.state in ("done", "failed", "cancelled") and job.started_at and job.finished_at:
         st.caption(f"took {duration((job.finished_at - job.started_at).total_seconds())}")
     if job.state not in ("running", "cancelling", "interrupted") or job.what is None:

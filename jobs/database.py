@@ -19,7 +19,7 @@ SETUP_LOCK = "jobs.setup-lock"  # held while the database is made
 
 # Fixed, so that any later worker takes over what an earlier one left (a new value would orphan its jobs).
 APPLICATION, VERSION, EXECUTOR = "winnow", "1", "worker"
-QUEUE, WORKFLOW, EVENT = "jobs", "run_job", "progress"
+WORKFLOW, EVENT = "run_job", "progress"
 
 
 def _refuse_pickle(_serializer: Any, _text: str) -> Any:

@@ -20,7 +20,6 @@ from jobs.alive import ensure_worker, folder_of, is_held, log_of, worker_name
 from jobs.database import (
     APPLICATION,
     DATABASE,
-    QUEUE,
     VERSION,
     WORKFLOW,
     client_of,
@@ -28,7 +27,7 @@ from jobs.database import (
     plain_errors,
     read_progress,
 )
-from jobs.steps import STEPS, Settings, settled, title_of
+from jobs.steps import STEPS, Settings, queue_of, settled, title_of
 
 if TYPE_CHECKING:
     from dbos import DBOSClient, WorkflowStatus
@@ -73,7 +72,7 @@ def start(workspace: Path, step: str, settings: Settings) -> Job:
     plain = settled(settings)
     folder = Workspace(workspace).folder
     options = {
-        "queue_name": QUEUE,
+        "queue_name": queue_of(step),
         "workflow_name": WORKFLOW,
         "workflow_id": str(uuid.uuid4()),
         "app_version": VERSION,

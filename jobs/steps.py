@@ -23,6 +23,7 @@ class Step:
     knows: tuple[str, ...]
     run: Callable[[Workspace, dict[str, Any], Show], Outcome]
     needs: tuple[str, ...] = ()
+    queue: str = "jobs"  # or "training": hours of training must not keep a reviewer's next stage waiting
 
 
 def _run_example(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
@@ -158,9 +159,17 @@ STEPS: dict[str, Step] = {
         _run_export,
         ("name", "format", "to"),
     ),
-    "practice-base": Step(lambda given: "Make the practice base", (), _run_practice_base),
-    "train": Step(lambda given: f"Train {given.get('run')}", ("run",), _run_train, ("run",)),
+    "practice-base": Step(lambda given: "Make the practice base", (), _run_practice_base, queue="training"),
+    "train": Step(lambda given: f"Train {given.get('run')}", ("run",), _run_train, ("run",), "training"),
 }
+
+
+QUEUES = tuple(sorted({step.queue for step in STEPS.values()}))  # one job of each at a time
+
+
+def queue_of(step: str) -> str:
+    """Name the queue of a step; of one that another version knew, the first."""
+    return STEPS[step].queue if step in STEPS else QUEUES[0]
 
 
 def title_of(step: str, settings: Settings) -> str:

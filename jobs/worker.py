@@ -1,4 +1,4 @@
-"""The worker of a workspace: one process that runs one job at a time, until nobody needs it."""
+"""The worker of a workspace: one process that runs one job of each queue at a time, until nobody needs it."""
 
 import logging
 import os
@@ -29,7 +29,6 @@ from jobs.database import (
     DATABASE,
     EVENT,
     EXECUTOR,
-    QUEUE,
     VERSION,
     WORKFLOW,
     import_dbos,
@@ -39,7 +38,7 @@ from jobs.database import (
     read_progress,
 )
 from jobs.queue import active
-from jobs.steps import Outcome
+from jobs.steps import QUEUES, Outcome, queue_of
 
 LOOK_SECONDS = 0.3  # how often a worker looks for Cancel and for new jobs
 TELL_SECONDS = 0.5  # how often a worker writes progress down
@@ -74,14 +73,14 @@ class Pace:
 
 
 class Worker:
-    """Runs the jobs of one workspace, one at a time, until nobody needs it."""
+    """Runs the jobs of one workspace, one of each queue at a time, until nobody needs it."""
 
     def __init__(self, folder: Path, idle: float, name: str) -> None:
         self.folder = folder
         self.name = name
         self.idle = idle
         self.stopping = threading.Event()  # by SIGTERM
-        self.one_child = threading.Lock()
+        self.one_child = {queue: threading.Lock() for queue in QUEUES}
         self.client = made_client(folder)
         self.database = inode_of(folder / DATABASE)
         self.publish: Callable[[dict[str, Any]], None]
@@ -97,13 +96,15 @@ class Worker:
                 log.warning("%s was taken away or replaced: the next worker reads the new one", DATABASE)
                 self.stopping.set()  # what this one would do would be read by nobody
                 break
-            if self.one_child.locked() or active(self.folder) or is_held(self.folder / APP_LOCK, True):
+            at_work = any(lock.locked() for lock in self.one_child.values())
+            if at_work or active(self.folder) or is_held(self.folder / APP_LOCK, True):
                 needed = time.monotonic()
             elif time.monotonic() - needed > self.idle:
                 dbos.DBOS.destroy()
                 log.info("nothing left to do and no app: the worker ends")
                 return
-        self.one_child.acquire()  # once the child is gone; no other one starts after this
+        for lock in self.one_child.values():
+            lock.acquire()  # once the child is gone; no other one starts after this
         log.info("asked to stop: what was running goes on with the next worker")
         logging.shutdown()
         os._exit(0)  # without a word to DBOS, for which the job must stay unfinished
@@ -134,7 +135,8 @@ class Worker:
             return outcome
 
         dbos.DBOS.launch()
-        dbos.DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=LOOK_SECONDS)
+        for queue in QUEUES:
+            dbos.DBOS.register_queue(queue, worker_concurrency=1, polling_interval_sec=LOOK_SECONDS)
         log.info("worker %d is ready", os.getpid())
         return dbos
 
@@ -156,7 +158,7 @@ class Worker:
             )
             return {**told, "ok": False, "kind": "Died", "message": message}
         self._tell(told)
-        with self.one_child:  # a cancelled job's child may still be stopping
+        with self.one_child[queue_of(step)]:  # a cancelled job's child may still be stopping
             if not self.stopping.is_set():
                 child = Child(self.folder, job_id, step, settings)
                 told = self._follow(child, job_id, told)

@@ -288,6 +288,24 @@ def test_dead_and_stopped_workers_are_followed_by_another_one(
     assert states == [("interrupted",), ("cancelled",), ("done",)]
 
 
+def test_training_keeps_no_stage_waiting(folder: Path, many: tuple[Path, dict[str, Any]]) -> None:
+    """One job of each queue at a time: a stage runs beside a training job, a second stage waits."""
+    training = jobs.start(folder, "practice-base", {})
+    assert jobs.start(folder, "practice-base", {}).id == training.id  # two clicks
+    until(folder, training.id, lambda one: one.state == "running")
+
+    first = jobs.start(folder, "import", {"file": str(many[0])})
+    second = jobs.start(folder, "clean", {})
+    mid_work(folder, first.id)
+    told = {one.id: one.state for one in jobs.jobs(folder)}
+    assert told == {training.id: "running", first.id: "running", second.id: "queued"}
+    ended(folder, second.id)
+
+    assert jobs.cancel(folder, training.id).state in ("cancelling", "cancelled")
+    ended(folder, training.id, "cancelled")
+    assert not list((folder / "models").glob("*")), "half a base is left"
+
+
 def test_killed_child_then_cancel_then_resume(folder: Path, many: tuple[Path, dict[str, Any]]) -> None:
     """The child dies (failed, with the signal), its successor is cancelled, and the next one finishes."""
     file, wanted = many

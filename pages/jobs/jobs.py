@@ -51,7 +51,7 @@ def _details(job: "jobs.Job") -> None:
     st.code(revealed(log) or "The log is empty.", language=None, height=240 if len(log) > 800 else "content")
 
 
-ui.heading("Jobs", "Long work runs in a process of its own, one job at a time.")
+ui.heading("Jobs", "Long work runs in processes of its own: one curation job and one training run at a time.")
 st.info(
     "Closing this tab, restarting the app or pressing Ctrl-C in the terminal of `make run` does not stop "
     "a job: it goes on in the background, and you find it here again. **Cancel** stops one and keeps what is "
