@@ -1,11 +1,11 @@
 """Durable jobs: long work that outlives the page, the app and the worker that started it.
 
 The app enqueues; one worker process a workspace (`python -m jobs work`) runs one job of each queue at a
-time (stages; training), each in a child process (`python -m jobs run`), so that torch's memory goes back, a kill for memory hits the child
-alone and Cancel can stop it. What is queued, running and done are rows of DBOS in WORKSPACE/jobs.sqlite;
-that a worker or a child lives is a lock it holds, which the system releases however it dies. Nothing is
-remembered by the app. The stages themselves survive kills and go on where they were, so a job that is run
-again does only what is missing.
+time (stages; training), each in a child process (`python -m jobs run`), so that torch's memory goes back, a
+kill for memory hits the child alone and Cancel can stop it. What is queued, running and done are rows of
+DBOS in WORKSPACE/jobs.sqlite; that a worker or a child lives is a lock it holds, which the system releases
+however it dies. Nothing is remembered by the app. The stages themselves survive kills and go on where they
+were, so a job that is run again does only what is missing.
 
     pages ──► queue ──► database (rows of DBOS)      python -m jobs ──► commands, worker, child
                 │           ▲
