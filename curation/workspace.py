@@ -9,7 +9,7 @@ from curation.errors import SourceUnavailable, WrongInput
 from curation.store.database import Database
 
 DATABASE = "winnow.sqlite"
-FOLDERS = ("embeddings", "pairs", "datasets", "runs", "logs")
+FOLDERS = ("embeddings", "pairs", "datasets", "models", "runs", "logs")
 RESERVE = 1 << 30  # bytes that must stay free on the disk (faults.md R11)
 
 
