@@ -41,6 +41,8 @@ def _workspace() -> None:
         "Vectors": folder / "embeddings",
         "Pairs": folder / "pairs",
         "Versions": folder / "datasets",
+        "Models": folder / "models",
+        "Training runs": folder / "runs",
         "Uploads": folder / "uploads",
         "Exports": folder / "exports",
     }
