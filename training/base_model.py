@@ -116,10 +116,19 @@ def _identity(folder: Path) -> str:
     return state.hexdigest()
 
 
+def hush() -> None:
+    """Keep transformers' bars and advice to programmers off the terminal; errors still come through."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def load_tokenizer(base: BaseModel) -> Any:
     """Raises SourceUnavailable when it cannot be read or fetched."""
     from transformers import AutoTokenizer
 
+    hush()
     try:
         return AutoTokenizer.from_pretrained(base.location, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -135,6 +144,7 @@ def load_model(base: BaseModel, settings: Settings, dtype: str) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    hush()
     try:
         config = AutoConfig.from_pretrained(base.location, trust_remote_code=False)
         _lengthen(config, settings)

@@ -24,7 +24,7 @@ from curation.errors import StageCancelled, WrongInput
 from curation.installed_code import ALLOWED_LICENCES, package_files
 from curation.stage import silent
 from curation.workspace import Workspace
-from training.base_model import practice_folder
+from training.base_model import hush, practice_folder
 from training.lora import Show
 
 FACTS = "practice.json"  # beside the weights: how they came about
@@ -99,6 +99,7 @@ def practice_base(
 
 def _make(folder: Path, settings: Settings, show: Show) -> dict[str, Any]:
     began = time.monotonic()
+    hush()
     show("reading code", 0, settings.bytes)
     texts, licences = _texts(settings.bytes, show)
     kept = max(1, round(len(texts) * settings.held_out))
