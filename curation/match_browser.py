@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any
 
 from curation.store import matches, runs, samples
-from curation.store.database import Row
+from curation.store.database import Database, Row
 from curation.workspace import Workspace
 
 
@@ -27,6 +27,7 @@ class MatchPage:
 
     lines: list[MatchLine]
     after: str | None  # key of the next page
+    before: str | None = None  # key of the previous page
 
 
 def match_page(
@@ -35,16 +36,40 @@ def match_page(
     decision: str | None = None,
     after: str | None = None,
     size: int = 20,
+    before: str | None = None,
 ) -> MatchPage:
-    """Give matches of the current run, the strongest first. A damaged key gives the first page."""
+    """Give matches of the current run, the strongest first: those after a key, or those before one.
+
+    A damaged key gives the first page.
+    """
     db = workspace.database
     run = runs.current(db, "decontaminate")
     if run is None:
         return MatchPage([], None)
-    found = matches.page(db, run.id, benchmark, decision, _key(after), size + 1)
-    rows = {row.seq: row for row in samples.read(db, sorted({match.seq for match in found[:size]}))}
-    tasks = matches.tasks(db, {match.benchmark_item_id for match in found[:size]})
-    lines = [
+    back = _key(before)
+    if back is None:
+        found = matches.page(db, run.id, benchmark, decision, _key(after), size + 1)
+        more_after, more_before = len(found) > size, _key(after) is not None
+        found = found[:size]
+    else:
+        found = matches.page(db, run.id, benchmark, decision, back, size + 1, backward=True)
+        more_after, more_before = True, len(found) > size
+        found = found[:size][::-1]
+    return MatchPage(
+        _lines(db, found),
+        _name(found[-1]) if found and more_after else None,
+        _name(found[0]) if found and more_before else None,
+    )
+
+
+def _name(match: Row[Any]) -> str:
+    return f"{match.score!r}_{match.id}"
+
+
+def _lines(db: Database, found: list[Row[Any]]) -> list[MatchLine]:
+    rows = {row.seq: row for row in samples.read(db, sorted({match.seq for match in found}))}
+    tasks = matches.tasks(db, {match.benchmark_item_id for match in found})
+    return [
         MatchLine(
             rows[m.seq],
             tasks[m.benchmark_item_id],
@@ -53,10 +78,8 @@ def match_page(
             m.decision,
             list(m.evidence.get("hits", [])),
         )
-        for m in found[:size]
+        for m in found
     ]
-    last = found[size - 1] if len(found) > size else None
-    return MatchPage(lines, None if last is None else f"{last.score!r}_{last.id}")
 
 
 def task_of(workspace: Workspace, benchmark: str, item: str) -> Row[Any] | None:

@@ -84,7 +84,7 @@ def _waiting(connection: Connection) -> set[tuple[str, str]]:
 
 
 def counts(workspace: Workspace) -> dict[str, Any]:
-    """Count the questions: open, settled, disputed, and the share of items with several voters who agree.
+    """Count the questions: open, settled, disputed; items with several voters, and the share who agree.
 
     Open and disputed ones are those that wait now. Settled counts every verdict people have reached, also on
     what is no longer asked: it is remembered, and counts again where the same contents meet.
@@ -97,6 +97,7 @@ def counts(workspace: Workspace) -> dict[str, Any]:
         "open": states.count("open"),
         "settled": sum(one.settled is not None for one in standing),
         "disputed": states.count("disputed"),
+        "several": len(several),
         "agreement": round(sum(not s.disputed for s in several) / len(several), 4) if several else None,
     }
 

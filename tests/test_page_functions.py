@@ -133,6 +133,12 @@ def test_matches_come_strongest_first_by_pages(stages: Workspace) -> None:
         if after is None:
             break
     assert seen == [(line.sample.id, line.task.item) for line in whole.lines]
+    back, before = [], page.before
+    while before is not None:
+        page = match_page(stages, before=before, size=1)
+        back += [(line.sample.id, line.task.item) for line in page.lines]
+        before = page.before
+    assert back == seen[-2::-1] and page.after is not None
 
 
 def test_matches_are_filtered_by_decision_and_benchmark(stages: Workspace) -> None:

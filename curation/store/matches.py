@@ -14,10 +14,14 @@ def page(
     run_id: int,
     benchmark: str | None,
     decision: str | None,
-    after: tuple[float, int] | None,
+    key: tuple[float, int] | None,
     size: int,
+    backward: bool = False,
 ) -> list[Row[Any]]:
-    """Give joint matches after a key (score, id), in falling order of score; ties by id."""
+    """Give joint matches after a key (score, id), in falling order of score; ties by id.
+
+    `backward`: those before the key, the nearest first.
+    """
     match = contamination_match
     query = select(match).where(match.c.run_id == run_id, match.c.detector == "joint")
     if decision is not None:
@@ -26,11 +30,14 @@ def page(
         query = query.join(benchmark_item, benchmark_item.c.id == match.c.benchmark_item_id).where(
             benchmark_item.c.benchmark == benchmark
         )
-    if after is not None:
-        score, id = after
-        query = query.where(or_(match.c.score < score, and_(match.c.score == score, match.c.id > id)))
+    order = (match.c.score, match.c.id.desc()) if backward else (match.c.score.desc(), match.c.id)
+    if key is not None:
+        score, id = key
+        beyond = match.c.score > score if backward else match.c.score < score
+        tied = match.c.id < id if backward else match.c.id > id
+        query = query.where(or_(beyond, and_(match.c.score == score, tied)))
     with db.reading() as connection:
-        return list(connection.execute(query.order_by(match.c.score.desc(), match.c.id).limit(size)))
+        return list(connection.execute(query.order_by(*order).limit(size)))
 
 
 def tasks(db: Database, ids: Iterable[int]) -> dict[int, Row[Any]]:

@@ -13,7 +13,7 @@ from curation.match_browser import MatchLine, match_counts, match_page
 from curation.store import benchmarks as pinned
 
 SIZE = 20
-PAGING = ("after", "open")
+PAGING = ("after", "before", "open")
 DECISIONS = {
     "": "all",
     "ask": "asked about",
@@ -155,7 +155,10 @@ def _read(stage: dict[str, Any]) -> None:
         decision = ui.choose("Decision", "decision", list(DECISIONS), DECISIONS.get, clear=PAGING)
     with right:
         benchmark = ui.choose("Benchmark", "benchmark", ["", *names], lambda n: n or "all", clear=PAGING)
-    page = match_page(ui.workspace(), benchmark or None, decision or None, st.query_params.get("after"), SIZE)
+    at = st.query_params
+    page = match_page(
+        ui.workspace(), benchmark or None, decision or None, at.get("after"), SIZE, at.get("before")
+    )
     if not page.lines:
         st.info("No match is like that. Choose other decisions.", icon=":material/search_off:")
         return
@@ -163,14 +166,17 @@ def _read(stage: dict[str, Any]) -> None:
     chosen = min(int(asked), len(page.lines) - 1) if asked.isdecimal() and len(asked) < 10 else 0
     _table(page.lines)
     with st.container(horizontal=True):
+        st.space("stretch")
         st.button(
-            "First page",
-            key="matches_first",
-            disabled="after" not in st.query_params,
+            "Previous",
+            key="matches_previous",
+            icon=":material/chevron_left:",
+            shortcut="Left",
+            disabled=page.before is None,
             on_click=ui.set_query,
             args=(PAGING,),
+            kwargs={"before": page.before},
         )
-        st.space("stretch")
         st.button(
             "Next",
             key="matches_next",
@@ -202,7 +208,7 @@ def _table(lines: list[MatchLine]) -> None:
         on_select="rerun",
         selection_mode="single-cell",
         height=260,
-        key=f"matches_{st.query_params.get('after', '')}",
+        key=f"matches_{st.query_params.get('after', '')}_{st.query_params.get('before', '')}",
         column_config={
             "Score": st.column_config.NumberColumn(format="%.3f", width=60),
             "Decision": st.column_config.TextColumn(width=120),

@@ -58,7 +58,10 @@ def _head() -> str | None:
         st.session_state["person"] = name.strip() or "me"
         st.space("stretch")
         counts = ui.review_counts()
-        agreement = f" · people agree on {counts['agreement']:.0%}" if counts["agreement"] is not None else ""
+        agreement = ""
+        if counts["agreement"] is not None:
+            both = ui.count_of(counts["several"], "case")
+            agreement = f" · people agree on {counts['agreement']:.0%} of {both} that several judged"
         disputed = f" · {counts['disputed']:,} disputed" if counts["disputed"] else ""
         st.caption(f"{counts['open']:,} open · {counts['settled']:,} settled{disputed}{agreement}")
     return kind or None
