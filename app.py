@@ -12,9 +12,10 @@ def _count(number: int) -> str:
 
 
 def _menu() -> dict[str, list["st.Page"]]:  # type: ignore[name-defined]
-    rows, questions, waiting = 0, 0, 0
+    rows, questions, waiting, runs = 0, 0, 0, 0
     try:
         rows, questions, waiting = ui.menu_counts()
+        runs = ui.count_runs()
     except Exception as error:  # the page itself will say it, too; a menu must always be there
         ui.log.error("counting for the menu", exc_info=error)
 
@@ -34,7 +35,12 @@ def _menu() -> dict[str, list["st.Page"]]:  # type: ignore[name-defined]
             page("decontaminate", "Contamination", "science"),
             page("review", f"Review{_count(questions)}", "rate_review"),
         ],
-        "Train": [page("datasets", "Datasets", "inventory_2")],
+        "Train": [
+            page("datasets", "Datasets", "inventory_2"),
+            page("train", "Train", "model_training"),
+            page("runs", f"Runs{_count(runs)}", "show_chart"),
+            page("run", "Run", "monitoring", visibility="hidden"),
+        ],
         "Work": [
             page("jobs", f"Jobs{_count(waiting)}", "manufacturing"),
             page("settings", "Settings", "settings"),

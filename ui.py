@@ -29,6 +29,9 @@ from curation.records import question_of
 from curation.store import browsing, runs, samples, versions
 from curation.word_diff import Span, word_diff
 from curation.workspace import Workspace
+from training import run as training_runs
+from training.run import LoraRun
+from training.run_report import shown_state
 
 ROOT = Path(__file__).resolve().parent
 PAGES = {
@@ -40,6 +43,9 @@ PAGES = {
     "decontaminate": "pages/curate/decontaminate.py",
     "review": "pages/curate/review.py",
     "datasets": "pages/train/datasets.py",
+    "train": "pages/train/train.py",
+    "runs": "pages/train/runs.py",
+    "run": "pages/train/run.py",
     "jobs": "pages/jobs/jobs.py",
     "settings": "pages/settings/settings.py",
     "row": "pages/create/row.py",
@@ -173,6 +179,33 @@ def menu_counts() -> tuple[int, int, int]:
     db = workspace().database
     questions = review_counts()
     return samples.count(db), questions["open"] + questions["disputed"], len(jobs.active(folder()))
+
+
+def count_runs() -> int:
+    """Count the training runs, for the menu."""
+    return sum(1 for _ in (folder() / "runs").glob(f"*/{training_runs.SETTINGS}"))
+
+
+def newest_version_is_trained() -> bool:
+    """Say whether a run of the newest version exists, whatever came of it."""
+    names = versions.names(workspace().database)
+    return bool(names) and any(
+        run.frozen.get("version") == names[-1] for run in training_runs.runs(workspace())
+    )
+
+
+def measured(run: LoraRun) -> list[dict[str, Any]]:
+    """Give what a run measured, read anew only when its file grew: a list of runs reads all of them."""
+    try:
+        there = (run.folder / training_runs.MEASUREMENTS).stat()
+    except FileNotFoundError:
+        return []
+    return _measured(str(run.folder), there.st_mtime_ns, there.st_size)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _measured(path: str, changed: int, size: int) -> list[dict[str, Any]]:
+    return LoraRun(Path(path)).measurements()
 
 
 # --- text ----------------------------------------------------------------------------------------
@@ -586,6 +619,58 @@ def _job_progress(job: "jobs.Job") -> None:
     if job.seconds_left is not None:
         facts.append(f"about {duration(job.seconds_left)} left in this step")
     st.caption(" · ".join(facts))
+
+
+# --- training runs -------------------------------------------------------------------------------
+
+RUN_BADGES = {
+    "queued": ("blue", ":material/schedule:"),
+    "starting": ("blue", ":material/hourglass:"),
+    "running": ("blue", ":material/play_circle:"),
+    "stopping": ("orange", ":material/hourglass:"),
+    "interrupted": ("orange", ":material/restart_alt:"),
+    "waiting": ("orange", ":material/pause_circle:"),
+    "finished": ("green", ":material/check_circle:"),
+    "stopped": ("gray", ":material/stop_circle:"),
+    "cancelled": ("gray", ":material/cancel:"),
+    "discarded": ("gray", ":material/delete:"),
+    "failed": ("red", ":material/error:"),
+}
+
+
+def jobs_of_runs() -> "dict[str, jobs.Job]":
+    """Give the newest job of each run, by the run's name."""
+    found: dict[str, jobs.Job] = {}
+    for job in jobs.jobs(folder(), limit=50):
+        if job.step == "train":
+            found.setdefault(str(job.settings.get("run")), job)
+    return found
+
+
+def state_of_run(run: LoraRun, job: "jobs.Job | None") -> str:
+    """Tell the state of a run by its folder and its newest job (see `run_report.shown_state`)."""
+    return shown_state(run, None if job is None else job.state)
+
+
+def training_queue() -> "list[jobs.Job]":
+    """Give what trains now or waits for it, the oldest first: one at a time."""
+    return [job for job in jobs.active(folder()) if job.step in ("train", "practice-base")]
+
+
+def run_badge(state: str, ahead: int = 0) -> None:
+    """Show a run's state; of a queued one also how many are before it."""
+    color, icon = RUN_BADGES[state]
+    label = f"queued, {count_of(ahead, 'run')} ahead" if state == "queued" and ahead else state
+    st.badge(label, icon=icon, color=color)  # type: ignore[arg-type]
+
+
+def show_fact(label: str, value: str, more: str = "") -> None:
+    """Show a number with its name above and what it means below. The texts may be anybody's."""
+    with st.container(gap=None):
+        st.caption(plain(label))
+        st.markdown(f"#### {plain(value)}")
+        if more:
+            st.caption(plain(more))
 
 
 # --- two texts side by side ----------------------------------------------------------------------

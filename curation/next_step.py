@@ -9,7 +9,7 @@ from typing import Any
 class NextStep:
     """What a person should do now, why, and on which page."""
 
-    page: str  # import | clean | near-duplicates | decontaminate | review | datasets
+    page: str  # import | clean | near-duplicates | decontaminate | review | datasets | train
     title: str
     why: str
     button: str
@@ -29,11 +29,16 @@ TITLES = {
 
 
 def next_step(
-    samples: int, stages: Sequence[Mapping[str, Any]], open_questions: int, newest_is_current: bool | None
+    samples: int,
+    stages: Sequence[Mapping[str, Any]],
+    open_questions: int,
+    newest_is_current: bool | None,
+    newest_is_trained: bool = True,
 ) -> NextStep:
     """Give the next step. `stages` are those of the funnel, in the order data flows.
 
     `newest_is_current` says whether the newest version was made from the rows as they are; None: no version.
+    `newest_is_trained` says whether a run of it exists.
     """
     if not samples:
         return NextStep("import", "Bring some data", "This workspace is empty.", "Import my data")
@@ -55,6 +60,13 @@ def next_step(
     if not newest_is_current:
         return NextStep(
             "datasets", "Freeze a new version", "Rows changed since the newest one.", "Freeze a version"
+        )
+    if not newest_is_trained:
+        return NextStep(
+            "train",
+            "Train on it",
+            "The newest version holds the rows as they are, and nothing was trained on it yet.",
+            "Train on it",
         )
     return NextStep(
         "datasets", "Export the set", "The newest version holds the rows as they are.", "Export or download"

@@ -44,3 +44,9 @@ def test_a_stale_stage_says_how_many_rows() -> None:
 def test_words_tell_a_first_version_from_a_new_one_and_from_an_export() -> None:
     titles = [next_step(9, stages(3), 0, newest).title for newest in (None, False, True)]
     assert titles == ["Freeze the set", "Freeze a new version", "Export the set"]
+
+
+def test_a_current_version_that_nobody_trained_on_is_trained_next() -> None:
+    step = next_step(9, stages(3), 7, True, newest_is_trained=False)
+    assert (step.page, step.title) == ("train", "Train on it")
+    assert next_step(9, stages(3), 0, False, newest_is_trained=False).title == "Freeze a new version"

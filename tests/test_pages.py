@@ -30,7 +30,16 @@ from tests import big_workspace
 from tests.browser.stores import keep_vectors, paired_vectors
 from tests.faults import environment
 from tests.workspaces import ROOT, TASKS, small_set, write_jsonl
+from training import run as runs
+from training.base_model import practice_folder
+from training.launch_card import GROUPS
+from training.lora import launch
+from training.run import LoraRun
 
+LLAMA = {
+    "model_type": "llama", "hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4,
+    "num_attention_heads": 4, "vocab_size": 3072, "tie_word_embeddings": True,
+}  # fmt: skip
 LIMIT = 60  # seconds a page may take on a busy machine
 BIG = 10_000  # samples: built in seconds
 PAGES = {
@@ -43,6 +52,9 @@ PAGES = {
     "decontaminate": "pages/curate/decontaminate.py",
     "review": "pages/curate/review.py",
     "datasets": "pages/train/datasets.py",
+    "train": "pages/train/train.py",
+    "runs": "pages/train/runs.py",
+    "run": "pages/train/run.py",
     "jobs": "pages/jobs/jobs.py",
     "settings": "pages/settings/settings.py",
 }
@@ -52,6 +64,8 @@ DAMAGED = {
     "before": "1-", "sort": "nope", "place": "nope", "stage": "nope", "reason": "nope", "name": "nope",
     "kind": "nope", "order": "nope", "decision": "nope", "view": "nope", "benchmark": "nope",
     "version": "nope", "from": "nope", "as": "\x00", "search": '"' + "x" * 400,
+    "run": "../nope", "show": "nope", "with": "nope", "x": "nope", "base": ":other", "base_at": "\x00",
+    "recipe": "nope", "method": "nope", "set_batch": "-1", "set_epochs": "nan", "set_targets": "\x00", "set_nope": "1",
 }  # fmt: skip
 
 
@@ -62,7 +76,7 @@ DAMAGED = {
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Builds each store once."""
     folder = tmp_path_factory.mktemp("stores")
-    build = {"empty": Workspace, "small": small_store, "large": large_store}
+    build = {"empty": Workspace, "small": small_store, "large": large_store, "trained": trained_store}
     built: dict[str, Path] = {}
 
     def store(name: str) -> Path:
@@ -92,6 +106,47 @@ def small_store(folder: Path) -> None:
     review.vote(workspace, review.items(workspace)[0]["item"], "keep-both")
     assemble(workspace, "v1", AssembleSettings(open_cases="drop"))
     assert review.counts(workspace)["open"] > 2
+
+
+def trained_store(folder: Path) -> None:
+    """The small store, a base that has a shape but no weights, and runs whose files were written by hand."""
+    small_store(folder)
+    workspace = Workspace(folder)
+    base = practice_folder(workspace)
+    base.mkdir(parents=True)
+    (base / "config.json").write_text(json.dumps(LLAMA))
+    (base / "model.safetensors").write_bytes(b"no weights")
+    held_out = [row.id for row in list(samples.stream(workspace.database, ("id",)))[:3]]
+    for steps, failed in ((30, False), (900, False), (12, True)):
+        run = launch(workspace, "v1", changes={"max_steps": steps})
+        write_run(run, steps, held_out, failed)
+
+
+def write_run(run: LoraRun, steps: int, held_out: list[str], failed: bool) -> None:
+    counted = {
+        "rows": 20, "unusable": {}, "infilling": 0, "tokens": 900, "learned_tokens": 400,
+        "learned_bytes": 1_200, "cut": 2, "longest": 99, "median": 60,
+    }  # fmt: skip
+    unusable = {"prompt longer than the cutoff": 3}
+    told = {"steps": steps, "warm_up": 10, "train": {**counted, "unusable": unusable}, "validation": counted}
+    run.write(runs.DATA, {**told, "unusable": {held_out[0]: "prompt longer than the cutoff"}})
+    (run.folder / "evaluations").mkdir()
+    for step in range(steps + 1):
+        if step % 10 == 0:
+            run.measure(step=step, epoch=step / 20, eval_loss=5 - step / 900, eval_bits_per_byte=2.5)
+            loss = {id: 4.0 + n + step / 900 for n, id in enumerate([*held_out, "gone"])}
+            run.write(f"evaluations/step-{step}.json", {"step": step, "loss": loss})
+        if step:
+            run.measure(
+                step=step, epoch=step / 20, loss=5.0, grad_norm=0.1, learning_rate=1e-3, tokens=step * 50,
+                tokens_per_second=9.0, memory=2**30,
+            )  # fmt: skip
+    if failed:
+        run.write(runs.FAILURE, {"reason": "Memory ran out at step 12 <b>", "step": steps})
+        return
+    run.output.mkdir()
+    (run.output / "README.md").write_text("# a card")
+    run.write(runs.RESULT, {"run": run.name, "state": runs.FINISHED, "steps": steps})
 
 
 def large_store(folder: Path) -> None:
@@ -137,7 +192,7 @@ def test_every_page_of_the_menu_is_tried() -> None:
     assert files == set(PAGES.values())
 
 
-@pytest.mark.parametrize("store", ["empty", "small", "large"])
+@pytest.mark.parametrize("store", ["empty", "small", "large", "trained"])
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_opens_on_a_store_of_any_size(opened: Callable[..., AppTest], store: str, page: str) -> None:
     app = opened(store, page)
@@ -145,7 +200,7 @@ def test_a_page_opens_on_a_store_of_any_size(opened: Callable[..., AppTest], sto
     assert not app.error
 
 
-@pytest.mark.parametrize("store", ["empty", "small"])
+@pytest.mark.parametrize("store", ["empty", "small", "trained"])
 @pytest.mark.parametrize("page", PAGES)
 def test_a_damaged_address_gives_a_message_or_the_default(
     opened: Callable[..., AppTest], store: str, page: str
@@ -153,6 +208,108 @@ def test_a_damaged_address_gives_a_message_or_the_default(
     is_well(opened(store, page, **DAMAGED))
     for name in ("t", "at", "after", "version"):  # a number that is none, one that is too large
         is_well(opened(store, page, **{name: "9" * 30}))
+
+
+# --- training ---
+
+
+def shown(app: AppTest) -> str:
+    """Give what a page says in its texts, letter by letter."""
+    kinds = (app.markdown, app.caption, app.text, app.info, app.warning, app.error, app.code)
+    return "\n".join(one.value for kind in kinds for one in kind).replace("\\", "")
+
+
+def labels(app: AppTest) -> set[str]:
+    return {button.label for button in app.button}
+
+
+def test_the_card_says_what_will_happen_and_every_setting_can_be_changed(
+    opened: Callable[..., AppTest],
+) -> None:
+    app = opened("trained", "train", set_batch="8", set_micro_batch="4", set_max_steps="0")
+    is_well(app)
+    text = shown(app)
+    for told in ("92,160", "7.70% of 1,197,184", "review cases are open now", "checked against small"):
+        assert told in text
+    assert "python -m training train v1 --recipe practice --base-model practice --set batch=8" in text
+    assert "changed here" in text and "Advanced (3 changed)" in [one.label for one in app.expander]
+    keys = {
+        one.key for kind in ("number_input", "selectbox", "multiselect", "toggle") for one in app.get(kind)
+    }
+    assert {f"query_set_{name}" for names in GROUPS.values() for name in names} <= keys
+    app.number_input(key="query_set_batch").set_value(16).run()
+    assert app.query_params.get("set_batch") is None, "the recipe's own value needs no address"
+    app.number_input(key="query_set_rank").set_value(8).run()
+    assert app.query_params["set_rank"] in ("8", ["8"]) and "46,080" in shown(app)
+
+
+def test_another_recipe_takes_changes_back(opened: Callable[..., AppTest]) -> None:
+    app = opened("trained", "train", set_batch="8", set_micro_batch="4")
+    app.selectbox(key="query_recipe").set_value("magicoder").run()
+    is_well(app)
+    assert "set_batch" not in app.query_params and "this trains a LoRA" not in shown(app)
+    assert "1,197,184" in shown(app), "all weights, as the recipe was published"
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"set_batch": "3", "set_micro_batch": "2"}, "batch 3 must be a multiple of micro_batch 2"),
+        ({"set_learning_rate": "7"}, "learning_rate 7 must lie between"),
+        ({"set_targets": " "}, "targets must name at least one module"),
+        ({"base": ":other", "base_at": "/nope"}, "There is no base model '/nope'"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line_and_no_button(
+    opened: Callable[..., AppTest], query: dict[str, str], message: str
+) -> None:
+    app = opened("trained", "train", **query)
+    is_well(app)
+    (error,) = app.error
+    assert message in error.value.replace("\\", "")
+    assert not [one for one in app.button if one.key == "train_start" and not one.disabled]
+
+
+def test_a_missing_practice_base_is_offered(opened: Callable[..., AppTest]) -> None:
+    app = opened("small", "train")
+    is_well(app)
+    assert "Make the practice base" in labels(app) and "Train" not in labels(app)
+    assert "no download" in shown(app)
+
+
+def test_a_run_tells_its_numbers_rows_and_settings(opened: Callable[..., AppTest]) -> None:
+    app = opened("trained", "run", run="v1-practice-1")
+    is_well(app)
+    assert "30 of 30" in shown(app) and "5.000 → 4.967" in shown(app)
+    worst = app.dataframe[-1].value
+    assert next(iter(worst["Row"])) == "gone" and worst["Loss a token"].is_monotonic_decreasing
+    for view, told in (("Data", "3 rows could not"), ("Settings", "Frozen when"), ("Model card", "# a card")):
+        assert told in shown(opened("trained", "run", run="v1-practice-1", show=view, x="Tokens"))
+
+
+def test_two_runs_are_laid_over_each_other_with_what_differs(opened: Callable[..., AppTest]) -> None:
+    app = opened("trained", "run", run="v1-practice-1", show="Compare", **{"with": "v1-practice-2"})
+    is_well(app)
+    (table,) = (one.value for one in app.dataframe)
+    assert table.values.tolist() == [["max steps", "30", "900"]]
+
+
+def test_a_failed_run_says_why_and_can_go_on(opened: Callable[..., AppTest]) -> None:
+    app = opened("trained", "run", run="v1-practice-3")
+    is_well(app)
+    assert [error.value.replace("\\", "") for error in app.error] == ["Memory ran out at step 12 <b>"]
+    assert labels(app) >= {"Resume", "Discard"}
+    app.button(key="run_discard").click().run()
+    assert "Yes, throw its weights away" in labels(app), "throwing weights away asks once more"
+    app.button(key="run_discard_not").click().run()
+    assert "Discard" in labels(app)
+
+
+def test_runs_are_listed_the_newest_first(opened: Callable[..., AppTest]) -> None:
+    table = opened("trained", "runs").dataframe[0].value
+    assert list(table["Run"]) == ["v1-practice-3", "v1-practice-2", "v1-practice-1"]
+    assert list(table["State"]) == ["failed", "finished", "finished"]
+    assert [len(losses) for losses in table["Training loss"]] == [12, 40, 30]
 
 
 def test_clusters_and_pairs_open_on_a_large_store(opened: Callable[..., AppTest]) -> None:

@@ -164,7 +164,7 @@ _RECIPES = (
             learning_rate=2e-3,
             warm_up_steps=10,
             micro_batch=8,
-            cutoff=256,
+            cutoff=512,
             max_steps=200,
             eval_every=50,
             save_every=50,
@@ -300,13 +300,19 @@ def settings_of(recipe: str, method: str | None = None, changes: Mapping[str, An
     if method is not None and method not in CHOICES["method"]:
         raise WrongInput(f"There is no method {method!r}; choose lora or full")
     settings = find(recipe).with_method(method)
-    kinds = {field.name: type(getattr(settings, field.name)) for field in fields(Settings)}
-    clean: dict[str, Any] = {}
-    for name, value in (changes or {}).items():
-        if name not in kinds:
-            raise WrongInput(f"There is no setting {name!r}; there are {', '.join(kinds)}")
-        clean[name] = _as(name, kinds[name], value)
+    clean = {name: value_of(name, value) for name, value in (changes or {}).items()}
     return replace(settings, **clean)
+
+
+def value_of(name: str, given: Any) -> Any:
+    """Read one setting as a person wrote it: "2e-4", "true", "q_proj,v_proj".
+
+    Raises WrongInput for a setting that does not exist, or a value of another kind.
+    """
+    kinds = {field.name: type(field.default) for field in fields(Settings)}
+    if name not in kinds:
+        raise WrongInput(f"There is no setting {name!r}; there are {', '.join(kinds)}")
+    return _as(name, kinds[name], given)
 
 
 def _as(name: str, kind: type, value: Any) -> Any:

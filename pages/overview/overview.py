@@ -55,7 +55,13 @@ def _first_use() -> None:
 
 
 def _next_step(counts: dict, questions: dict) -> None:
-    step = next_step(counts.samples, counts.stages, questions["open"], ui.newest_version_is_current())
+    step = next_step(
+        counts.samples,
+        counts.stages,
+        questions["open"],
+        ui.newest_version_is_current(),
+        ui.newest_version_is_trained(),
+    )
     with st.container(border=True, horizontal=True, vertical_alignment="center", key="next-step"):
         with st.container():
             st.caption("NEXT STEP")

@@ -41,6 +41,9 @@ PAGES = (
     "decontaminate",
     "review",
     "datasets",
+    "train",
+    "runs",
+    "run",
     "jobs",
     "settings",
 )

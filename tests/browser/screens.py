@@ -26,7 +26,7 @@ REST = 1_200  # milliseconds for charts and tables to be drawn
 
 def views(workspace: Workspace) -> list[tuple[str, str, dict[str, str]]]:
     """Name each picture, with its page and its address: every page once, and views worth a picture."""
-    found = [(name or "overview", name, {}) for name in PAGES if name != "row"]
+    found = [(name or "overview", name, {}) for name in PAGES if name not in ("row", "run")]
     found.append(("near-duplicates-clusters", "near-duplicates", {"view": "Clusters"}))
     found.append(("review-contamination", "review", {"kind": "decontaminate"}))
     first = next(iter(samples.stream(workspace.database, ("id",))), None)

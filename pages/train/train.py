@@ -1,0 +1,281 @@
+"""Train: three fields, a card that says what will happen, and a button. All else stands under Advanced."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+import jobs
+import ui
+from curation.export import licence_notes
+from curation.hidden_characters import revealed
+from curation.store import versions
+from training import base_model, launch_card, lora
+from training import run as training_runs
+from training.base_model import PRACTICE, BaseModel
+from training.recipes import CHOICES, FULL, LORA, RECIPES, Recipe, Settings, settings_of
+
+OTHER = ":other"  # no run can have this name
+SET = "set_"  # begins the name of a changed setting in the address
+SETTINGS = [name for group in launch_card.GROUPS.values() for name in group]
+CLEARED = tuple(f"{SET}{name}" for name in SETTINGS)
+WIDE = ("targets", "activation_checkpointing")  # boxes that a quarter of a narrow window cannot hold
+CONFIRMED = 60  # seconds for which a base model is believed to be as it was: its weights are hashed
+
+
+def _choose_base() -> str:
+    """Give the base model as `look_up` takes it; "": none was typed yet."""
+    runs = [(run.name, run.state) for run in training_runs.runs(ui.workspace()) if run.name != PRACTICE]
+    words = {PRACTICE: "practice: a small one, made here", OTHER: "a folder, or OWNER/NAME on the hub"}
+    options = [*launch_card.base_choices(runs), OTHER]
+    chosen = ui.choose(
+        "Base model",
+        "base",
+        options,
+        shown=lambda name: words.get(name, f"{name} (a run to go on from)"),
+        default=PRACTICE,
+        help="What training begins with. Weights are read from safetensors only; code of a model never runs.",
+    )
+    if chosen != OTHER:
+        return chosen
+    return ui.type_in(
+        "Folder, or OWNER/NAME",
+        "base_at",
+        placeholder="codellama/CodeLlama-7b-Python-hf",
+        help="A name on the hub is fetched when the run begins; gated ones need HF_TOKEN.",
+    ).strip()
+
+
+def _fields(names: list[str]) -> tuple[str, str, Recipe, str]:
+    """Show the three fields, and the method beside the recipe."""
+    a, b, c, d = st.columns([3, 2, 2, 2])
+    with a:
+        base = _choose_base()
+    with b:
+        newest = list(reversed(names))
+        version = ui.choose("Dataset version", "version", newest, default=newest[0], help="The newest first.")
+    with c:
+        named = ui.choose(
+            "Recipe",
+            "recipe",
+            list(RECIPES),
+            default="practice",
+            clear=(*CLEARED, "method"),
+            help="A paper's numbers. Choosing another one takes your changes back.",
+        )
+    recipe = RECIPES[named]
+    own = recipe.settings.method
+    with d:
+        method = ui.switch("Method", "method", [own, FULL if own == LORA else LORA], hide_label=False)
+    st.caption(ui.plain(f"{recipe.about}."))
+    return base, version, recipe, method
+
+
+@st.cache_data(ttl=CONFIRMED, max_entries=16, show_spinner="Reading the base model")
+def _known(path: str, given: str) -> BaseModel:
+    return base_model.look_up(ui.workspace(), given)
+
+
+def _look_up(given: str) -> BaseModel | None:
+    """Find the base model, or say what is wrong with what was given."""
+    if not given:
+        st.info("Type the folder of a model, or its name on the hub.", icon=":material/edit:")
+        return None
+    if given == PRACTICE and not (base_model.practice_folder(ui.workspace()) / "config.json").is_file():
+        _offer_practice_base()
+        return None
+    try:
+        return _known(str(ui.folder()), given)
+    except Exception as error:
+        ui.say_error(error)
+        return None
+
+
+def _offer_practice_base() -> None:
+    if ui.show_jobs_of(("practice-base",)):
+        return
+    with st.container(border=True):
+        st.markdown("**The practice base is not made yet.**")
+        st.markdown(
+            "It is a small language model trained here, from scratch, on the code of the Python packages on "
+            "this machine: no download. It takes about two minutes on two cores. It is too small to solve "
+            "tasks, and good for seeing that training learns."
+        )
+        st.button(
+            "Make the practice base",
+            type="primary",
+            key="train_practice",
+            icon=":material/play_arrow:",
+            on_click=ui.start,
+            args=("practice-base", {}),
+        )
+
+
+# --- the card ---
+
+
+def _card(
+    name: str, manifest: Mapping[str, Any], recipe: Recipe, settings: Settings, base: BaseModel
+) -> None:
+    asked = ui.review_counts()
+    told = launch_card.card(manifest, recipe, settings, base, asked["open"] + asked["disputed"])
+    st.markdown(f"**What will happen** when {ui.plain(base.name)} is trained on {ui.plain(name)}")
+    for column, fact in zip(st.columns(len(told.facts)), told.facts, strict=True):
+        with column:
+            ui.show_fact(*fact)
+    for warning in told.warnings:
+        st.warning(ui.plain(warning), icon=":material/warning:")
+    for note in licence_notes(manifest["licences"]):
+        st.warning(note, icon=":material/license:")
+    for note in told.notes:
+        st.caption(ui.plain(note))
+
+
+def _train(version: str, recipe: str, base: str, method: str, changes: Mapping[str, Any]) -> None:
+    """Freeze the run and queue it; pressing twice gives the same run and the same job."""
+    run = lora.launch(ui.workspace(), version, recipe, base, method, changes)
+    jobs.start(ui.folder(), "train", {"run": run.name})
+    st.session_state["train_started"] = run.name
+
+
+def _button(base: str, version: str, recipe: str, method: str, changes: Mapping[str, Any], ok: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Train",
+            type="primary",
+            key="train_start",
+            icon=":material/play_arrow:",
+            disabled=not ok,
+            on_click=ui.act,
+            args=(_train, version, recipe, base, method, changes),
+        )
+        waiting = len(ui.training_queue())
+        st.caption(
+            f"Waits for {ui.count_of(waiting, 'other')}: one trains at a time."
+            if waiting
+            else "Begins at once, in a process of its own: closing this tab stops nothing."
+        )
+
+
+# --- everything else ---
+
+
+def _advanced(settings: dict[str, Any], own: Settings, recipe: Recipe, method: str, n: int) -> None:
+    """Show every setting, each with where its value is from."""
+    label = f"Advanced ({n} changed)" if n else "Advanced"
+    with st.expander(label, key="train_advanced", icon=":material/tune:"):
+        for group, names in launch_card.GROUPS.items():
+            st.markdown(f"**{group}**")
+            if group == "LoRA" and method == FULL:
+                st.caption("All weights are trained: these are not used.")
+                continue
+            columns = st.columns(4)
+            for place, name in enumerate(one for one in names if one not in WIDE):
+                with columns[place % 4]:
+                    _setting(name, settings[name], getattr(own, name), recipe, own)
+            for name in WIDE:
+                if name in names:
+                    _setting(name, settings[name], getattr(own, name), recipe, own)
+        if n:
+            st.button(
+                f"Take {ui.count_of(n, 'change')} back",
+                key="train_undo",
+                icon=":material/undo:",
+                on_click=ui.set_query,
+                args=(CLEARED,),
+            )
+
+
+def _setting(name: str, value: Any, own: Any, recipe: Recipe, recipes_own: Settings) -> None:
+    """Show one setting. Its box holds what the address says, and writes there what a person changes."""
+    key = f"query_{SET}{name}"
+    source = recipe.source_of(name, recipes_own)
+    label = name.replace("_", " ")
+    kind = type(getattr(Settings, name))
+    more: dict[str, Any] = {
+        "key": key,
+        "on_change": _changed,
+        "args": (key, name, own),
+        "help": ui.plain(f"{launch_card.text_of(own)}: {source}"),
+    }
+    st.session_state[key] = list(value) if kind is tuple else kind(value)
+    if name in CHOICES:
+        st.selectbox(label, CHOICES[name], **more)
+    elif kind is tuple:
+        offered = list(dict.fromkeys([*launch_card.MODULES, *value]))
+        st.multiselect(label, offered, accept_new_options=True, **more)
+    elif kind is bool:
+        st.toggle(label, **more)
+    else:
+        least, most = (kind(bound) for bound in launch_card.bounds(name))
+        step = 1 if kind is int else STEPS.get(name, 0.01)
+        st.number_input(label, least, most, step=step, format=None if kind is int else "%g", **more)
+
+
+STEPS = {"learning_rate": 1e-5, "epochs": 0.5, "max_grad_norm": 0.1, "rope_theta": 10_000.0, "beta_2": 0.001}
+
+
+def _changed(key: str, name: str, own: Any) -> None:
+    value = st.session_state[key]
+    is_own = value is None or (tuple(value) if isinstance(value, list) else value) == own
+    ui.set_query(**{f"{SET}{name}": None if is_own else launch_card.text_of(value) or " "})
+
+
+def _preview(version: str, recipe: str, base: str, settings: Settings, changes: Mapping[str, Any]) -> None:
+    with st.expander("Command and settings", key="train_preview", icon=":material/terminal:"):
+        st.caption("The same run from a terminal:")
+        ui.show_text(launch_card.command(version, recipe, base, settings.method, changes), "bash")
+        st.caption("The settings as they will be frozen, each with its source:")
+        text = revealed(launch_card.as_yaml(version, recipe, base, settings))
+        st.code(text, language="yaml", height=360)
+
+
+def _asked_changes() -> tuple[dict[str, Any], bool]:
+    """Give the changed settings that the address holds, and whether all of them can be used."""
+    given = {
+        name.removeprefix(SET): value
+        for name, value in st.query_params.to_dict().items()
+        if name.startswith(SET)
+    }
+    changes, wrong = launch_card.read_changes(given)
+    for line in wrong:
+        ui.say_error(ui.WrongInput(line))
+    return changes, not wrong
+
+
+def _settings(recipe: Recipe, method: str, changes: Mapping[str, Any]) -> Settings | None:
+    """Put recipe and changes together, or say why they do not fit each other."""
+    try:
+        return settings_of(recipe.name, method, changes)
+    except ui.WrongInput as error:
+        ui.say_error(error)
+        return None
+
+
+def _page(names: list[str]) -> None:
+    given, name, recipe, method = _fields(names)
+    changes, ok = _asked_changes()
+    own = recipe.with_method(method)
+    changes = {key: value for key, value in changes.items() if value != getattr(own, key)}
+    settings = _settings(recipe, method, changes)
+    base = _look_up(given)
+    version = versions.find(ui.workspace().database, name)
+    if settings is not None and base is not None and version is not None:
+        with st.container(border=True, key="train_card"):
+            _card(name, version.manifest, recipe, settings, base)
+            _button(given, name, recipe.name, method, changes, ok)
+    shown = {key: changes.get(key, getattr(own, key)) for key in SETTINGS}
+    _advanced(shown, own, recipe, method, len(changes))
+    if settings is not None and given:
+        _preview(name, recipe.name, given, settings, changes)
+
+
+started = st.session_state.pop("train_started", None)
+if started:
+    ui.go("run", run=started)
+ui.heading("Train", "Choose what to train on what. The card says what will happen before anything starts.")
+names = versions.names(ui.workspace().database)
+if names:
+    _page(names)
+else:
+    ui.empty("There is no frozen version to train on yet.", "datasets", "Freeze a version")

@@ -1,0 +1,276 @@
+"""The card beside Train: what a run will do, with what and how long, before anything starts.
+
+No torch and no screen: the page draws it, tests read it.
+"""
+
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from curation.errors import WrongInput
+from training.base_model import BaseModel
+from training.recipes import FULL, LORA, RECIPES, Recipe, Settings, changed, settings_of, value_of
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+MODULES = ("gate_proj", "up_proj", "down_proj", *ATTENTION)  # of a Llama, and those built like it
+LLAMAS = ("llama", "mistral")  # whose weights `all_parameters` can count: no biases, one shape a layer
+PRACTICE_NOTE = (
+    "The practice base is too small to solve tasks. It is good for seeing that training learns: held-out "
+    "loss falls. It says nothing about how good the data is."
+)
+
+# How the settings are grouped on the page; `method` stands beside the recipe.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "How long, and on what": ("epochs", "max_steps", "batch", "micro_batch", "cutoff", "template"),
+    "Learning rate": (
+        "learning_rate", "scheduler", "warm_up_steps", "warm_up_share",
+        "optimizer", "beta_2", "weight_decay", "max_grad_norm",
+    ),
+    "LoRA": ("rank", "alpha", "dropout", "targets"),
+    "Memory and length": ("quantize", "activation_checkpointing", "rope_theta", "positions"),
+    "Measuring and keeping": ("eval_every", "eval_rows", "save_every", "early_stop", "random_seed"),
+}  # fmt: skip
+LEAST: dict[str, float] = {
+    **dict.fromkeys(("batch", "micro_batch", "rank", "alpha", "eval_every", "save_every"), 1),
+    "cutoff": 8,
+}
+MOST: dict[str, float] = {"dropout": 0.99, "beta_2": 1.0, "warm_up_share": 1.0, "learning_rate": 1.0}
+MOST_INT, MOST_FLOAT = 1_000_000_000, 1e12  # what a number box of a browser can hold, and more than enough
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the page says before Train is pressed: facts (label, value, more) and notes."""
+
+    facts: list[tuple[str, str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def card(
+    manifest: Mapping[str, Any], recipe: Recipe, settings: Settings, base: BaseModel, open_cases: int
+) -> Card:
+    """Say what training a version with these settings comes to. `open_cases` are those of now."""
+    report = manifest["report"]
+    held_out = int(report["validation"])
+    rows = int(report["rows"]) - held_out
+    return Card(
+        [
+            _rows_fact(rows, held_out, settings),
+            _steps_fact(rows, settings),
+            _parameters_fact(base.config(), settings),
+            _rate_fact(recipe, settings),
+        ],
+        _warnings(manifest, settings, rows, held_out, open_cases),
+        _notes(manifest, recipe, settings, base),
+    )
+
+
+def _rows_fact(rows: int, held_out: int, settings: Settings) -> tuple[str, str, str]:
+    looked_at = min(held_out, settings.eval_rows or held_out)
+    more = f"{held_out:,} held out" if held_out else "none held out"
+    more += f", {looked_at:,} of them measured" if looked_at < held_out else ""
+    return "Rows to train on", f"{rows:,}", more
+
+
+def _steps_fact(rows: int, settings: Settings) -> tuple[str, str, str]:
+    steps = settings.steps_of(rows)
+    passes = steps * settings.batch / max(1, rows)
+    warm_up = settings.warm_up_of(steps)
+    more = f"{warm_up:,} warm up · {settings.batch:,} rows a step · {passes:.2f} passes"
+    return "Steps", f"{steps:,}", more
+
+
+def _parameters_fact(config: Mapping[str, Any] | None, settings: Settings) -> tuple[str, str, str]:
+    if config is None:
+        return "Trained parameters", "unknown yet", "the base is fetched when the run begins"
+    trained = trainable_parameters(config, settings)
+    if trained is None:
+        return "Trained parameters", "unknown yet", "counted when the run begins: no Llama by its config"
+    if settings.method == FULL:
+        return "Trained parameters", f"{trained:,}", "all weights"
+    total = all_parameters(config)
+    share = f"{trained / total:.2%} of {total:,}" if total else "beside frozen weights"
+    return "Trained parameters", f"{trained:,}", f"LoRA of rank {settings.rank} · {share}"
+
+
+def _rate_fact(recipe: Recipe, settings: Settings) -> tuple[str, str, str]:
+    source = recipe.source_of("learning_rate", settings)
+    return "Learning rate", f"{settings.learning_rate:g}", f"{settings.scheduler} · {source}"
+
+
+def _warnings(
+    manifest: Mapping[str, Any], settings: Settings, rows: int, held_out: int, open_cases: int
+) -> list[str]:
+    found = []
+    if not manifest["report"]["contamination_checked"]:
+        found.append(
+            "Contamination was not checked: a model trained on this may know the tasks it is measured by."
+        )
+    if open_cases:
+        cases = "1 review case is open" if open_cases == 1 else f"{open_cases:,} review cases are open"
+        found.append(f"{cases} now. This version stays as it was frozen: answers count in the next one.")
+    if not held_out:
+        found.append("No row is held out: nobody will see whether it learns or only remembers.")
+    if rows < settings.batch:
+        found.append(f"A step takes {settings.batch:,} rows, and there are {rows:,}: fewer a step.")
+    return found
+
+
+def _notes(manifest: Mapping[str, Any], recipe: Recipe, settings: Settings, base: BaseModel) -> list[str]:
+    benchmarks = ", ".join(
+        f"{name} ({facts['items']:,} tasks)" for name, facts in sorted(manifest["benchmarks"].items())
+    )
+    found = [f"Contamination: its rows were checked against {benchmarks}."] if benchmarks else []
+    if settings.method != recipe.published_as:
+        found.append(
+            f"{recipe.name} was published as {_method_words(recipe.published_as)}; "
+            f"this trains {_method_words(settings.method)}."
+        )
+    if base.name != recipe.base and base.kind != "run":
+        found.append(f"Its paper trained {recipe.base}." if recipe.base != "practice" else
+                     "This recipe is made for the practice base.")  # fmt: skip
+    if base.kind == "practice":
+        found.append(PRACTICE_NOTE)
+    if base.kind == "run":
+        found.append("Goes on from the weights of an earlier run, which are merged into its base first.")
+    if base.kind == "hub":
+        found.append("The base model is fetched from the hub when the run begins, unless it is there.")
+    return found
+
+
+def _method_words(method: str) -> str:
+    return "a LoRA" if method == LORA else "a full fine-tune"
+
+
+# --- parameters ---
+
+
+def trainable_parameters(config: Mapping[str, Any], settings: Settings) -> int | None:
+    """Count what will be trained, by the base's config.json; None: it is no Llama by its config.
+
+    A LoRA has two matrices a target: rank x in, and out x rank.
+    """
+    if settings.method == FULL:
+        return all_parameters(config)
+    shapes = _shapes(config)
+    if shapes is None or any(target not in shapes for target in settings.targets):
+        return None
+    return sum(settings.rank * sum(shapes[target]) for target in set(settings.targets)) * int(
+        config["num_hidden_layers"]
+    )
+
+
+def all_parameters(config: Mapping[str, Any]) -> int | None:
+    """Count a Llama's weights by its config; None: it is built otherwise."""
+    shapes = _shapes(config)
+    if shapes is None or config.get("model_type") not in LLAMAS or "vocab_size" not in config:
+        return None
+    if config.get("attention_bias") or config.get("mlp_bias"):
+        return None
+    hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
+    words = int(config["vocab_size"]) * hidden
+    a_layer = sum(size_in * size_out for size_in, size_out in shapes.values()) + 2 * hidden
+    return words + layers * a_layer + hidden + (0 if config.get("tie_word_embeddings") else words)
+
+
+def _shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, int]] | None:
+    """Give (in, out) of each module of a layer; keys and values may have fewer heads."""
+    try:
+        hidden, inner = int(config["hidden_size"]), int(config["intermediate_size"])
+        heads = int(config["num_attention_heads"])
+        int(config["num_hidden_layers"])
+        size = int(config.get("head_dim") or hidden // heads)
+        narrow = int(config.get("num_key_value_heads") or heads) * size
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    wide = heads * size
+    return {
+        "gate_proj": (hidden, inner), "up_proj": (hidden, inner), "down_proj": (inner, hidden),
+        "q_proj": (hidden, wide), "k_proj": (hidden, narrow), "v_proj": (hidden, narrow),
+        "o_proj": (wide, hidden),
+    }  # fmt: skip
+
+
+# --- settings that a person changes ---
+
+
+def bounds(name: str) -> tuple[float, float]:
+    """Give the least and the most that a number box lets a person choose."""
+    is_int = isinstance(getattr(Settings, name), int)
+    return LEAST.get(name, 0), MOST.get(name, MOST_INT if is_int else MOST_FLOAT)
+
+
+def read_changes(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Read settings from an address: what can be used, and one line for each that cannot."""
+    clean: dict[str, Any] = {}
+    wrong = []
+    for name, text in given.items():
+        try:
+            clean[name] = _checked(name, value_of(name, text))
+        except WrongInput as error:
+            wrong.append(str(error))
+    return clean, wrong
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name == "method":
+        raise WrongInput("method is chosen beside the recipe")
+    if value == ():
+        raise WrongInput(f"{name} must name at least one module")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        least, most = bounds(name)
+        if not (math.isfinite(value) and least <= value <= most):
+            raise WrongInput(f"{name} {value:g} must lie between {least:g} and {most:g}")
+    return value
+
+
+def text_of(value: Any) -> str:
+    """Write a setting's value as `--set NAME=VALUE` and an address take it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ",".join(value) if isinstance(value, (tuple, list)) else str(value)
+
+
+# --- the same in other words ---
+
+
+def command(version: str, recipe: str, base: str, method: str | None, changes: Mapping[str, Any]) -> str:
+    """Write the command line that does what the button does. Only what was changed is named."""
+    settings = settings_of(recipe, method, changes)
+    words: list[str] = ["train", version, "--recipe", recipe, "--base-model", base]
+    if settings.method != RECIPES[recipe].settings.method:
+        words += ["--method", settings.method]
+    for name, value in changed(recipe, settings).items():
+        words += ["--set", f"{name}={text_of(value)}"]
+    return "python -m training " + shlex.join(words)
+
+
+def as_yaml(version: str, recipe: str, base: str, settings: Settings) -> str:
+    """Write what will be frozen as the run's settings, each with its source."""
+    lines = [f"version: {_scalar(version)}", f"recipe: {_scalar(recipe)}",
+             f"base_model: {_scalar(base)}", "settings:"]  # fmt: skip
+    named = [(one.name, _scalar(getattr(settings, one.name))) for one in fields(Settings)]
+    width = max(len(f"{name}: {value}") for name, value in named if len(value) < 20)
+    for name, value in named:
+        source = RECIPES[recipe].source_of(name, settings)
+        lines.append(f"  {f'{name}: {value}':<{width}}  # {source}")
+    return "\n".join(lines) + "\n"
+
+
+def _scalar(value: Any) -> str:
+    """Write a value so that YAML reads it back: 1e-05 needs its point, or it is a text there."""
+    if isinstance(value, float):
+        text = repr(value)
+        return text.replace("e", ".0e") if "e" in text and "." not in text else text
+    if isinstance(value, (tuple, list)):
+        return json.dumps(list(value))
+    return json.dumps(value)
+
+
+def base_choices(runs: Sequence[tuple[str, str]]) -> list[str]:
+    """Name the bases a select box offers: practice, then runs (name, state) that have weights."""
+    return ["practice", *(name for name, state in runs if state in ("finished", "stopped"))]
