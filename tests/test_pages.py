@@ -65,7 +65,8 @@ DAMAGED = {
     "kind": "nope", "order": "nope", "decision": "nope", "view": "nope", "benchmark": "nope",
     "version": "nope", "from": "nope", "as": "\x00", "search": '"' + "x" * 400,
     "run": "../nope", "show": "nope", "with": "nope", "x": "nope", "base": ":other", "base_at": "\x00",
-    "recipe": "nope", "method": "nope", "set_batch": "-1", "set_epochs": "nan", "set_targets": "\x00", "set_nope": "1",
+    "recipe": "nope", "method": "nope", "set_batch": "-1", "set_epochs": "nan", "set_targets": "\x00",
+    "set_nope": "1",
 }  # fmt: skip
 
 
@@ -229,7 +230,7 @@ def test_the_card_says_what_will_happen_and_every_setting_can_be_changed(
     app = opened("trained", "train", set_batch="8", set_micro_batch="4", set_max_steps="0")
     is_well(app)
     text = shown(app)
-    for told in ("92,160", "7.70% of 1,197,184", "review cases are open now", "checked against small"):
+    for told in ("92,160", "7.70% of 1,197,184", "review cases are open now", "small, 1 task"):
         assert told in text
     assert "python -m training train v1 --recipe practice --base-model practice --set batch=8" in text
     assert "changed here" in text and "Advanced (3 changed)" in [one.label for one in app.expander]

@@ -57,16 +57,27 @@ def card(
     report = manifest["report"]
     held_out = int(report["validation"])
     rows = int(report["rows"]) - held_out
-    return Card(
-        [
-            _rows_fact(rows, held_out, settings),
-            _steps_fact(rows, settings),
-            _parameters_fact(base.config(), settings),
-            _rate_fact(recipe, settings),
-        ],
-        _warnings(manifest, settings, rows, held_out, open_cases),
-        _notes(manifest, recipe, settings, base),
-    )
+    config = base.config()
+    facts = [
+        _rows_fact(rows, held_out, settings),
+        _steps_fact(rows, settings),
+        _parameters_fact(config, settings),
+        _rate_fact(recipe, settings),
+        _benchmarks_fact(manifest),
+    ]
+    warnings = [
+        *_warnings(manifest, settings, rows, held_out, open_cases),
+        *_length_warnings(config, settings),
+    ]
+    needs = memory(config, settings)
+    notes = _notes(recipe, settings, base)
+    if needs is not None:
+        facts.append(("Memory", f"about {needs.needed}", needs.more))
+        notes.append(f"Its folder takes up to {needs.disk} on disk: checkpoints and the result.")
+        if needs.advice:
+            told = f"It will not fit: it takes about {needs.needed}, and {needs.available} are free."
+            warnings.insert(0, f"{told} What helps: {'; '.join(needs.advice)}.")
+    return Card(facts, warnings, notes)
 
 
 def _rows_fact(rows: int, held_out: int, settings: Settings) -> tuple[str, str, str]:
@@ -102,6 +113,16 @@ def _rate_fact(recipe: Recipe, settings: Settings) -> tuple[str, str, str]:
     return "Learning rate", f"{settings.learning_rate:g}", f"{settings.scheduler} · {source}"
 
 
+def _benchmarks_fact(manifest: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Say against which benchmarks its rows were checked; a warning says so, too, when against none."""
+    named = [_tasks(name, int(facts["items"])) for name, facts in sorted(manifest["benchmarks"].items())]
+    return "Benchmarks checked", f"{len(named):,}" if named else "none", " · ".join(named)
+
+
+def _tasks(name: str, number: int) -> str:
+    return f"{name}, {number:,} {'task' if number == 1 else 'tasks'}"
+
+
 def _warnings(
     manifest: Mapping[str, Any], settings: Settings, rows: int, held_out: int, open_cases: int
 ) -> list[str]:
@@ -120,11 +141,58 @@ def _warnings(
     return found
 
 
-def _notes(manifest: Mapping[str, Any], recipe: Recipe, settings: Settings, base: BaseModel) -> list[str]:
-    benchmarks = ", ".join(
-        f"{name} ({facts['items']:,} tasks)" for name, facts in sorted(manifest["benchmarks"].items())
+def _length_warnings(config: Mapping[str, Any] | None, settings: Settings) -> list[str]:
+    positions = int((config or {}).get("max_position_embeddings") or 0)
+    if not positions or settings.positions or settings.cutoff <= positions:
+        return []
+    return [
+        f"The base knows {positions:,} positions, and rows are cut only at {settings.cutoff:,} tokens: "
+        f"lower cutoff, or set positions."
+    ]
+
+
+# --- memory ---
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a run takes at the moment that takes most, what there is, and what to turn when it is too much."""
+
+    needed: str
+    available: str
+    more: str
+    disk: str  # of its folder, checkpoints and result
+    advice: list[str]
+
+
+def memory(config: Mapping[str, Any] | None, settings: Settings) -> Memory | None:
+    """Hold a run's memory against this machine's; None: it cannot be known before the base is there.
+
+    The first GPU counts where there is one, else the memory of the machine.
+    """
+    from training import fit
+
+    if config is None:
+        return None
+    machine = fit.machine_memory()
+    gpus = machine["gpus"]
+    free, device = (gpus[0]["free"], fit.CUDA) if gpus else (machine["available"], fit.CPU)
+    try:
+        found = fit.estimate(config, settings, device)
+    except WrongInput:  # of a family whose layers are not known, or without these targets
+        return None
+    where = f"on {gpus[0]['name']}" if gpus else "on this machine, no GPU"
+    return Memory(
+        fit.told(found.total),
+        fit.told(free),
+        f"{fit.told(free)} free {where} · most in the {found.moment}",
+        fit.told(fit.disk_needed(found, settings)),
+        fit.advice(found, settings, free, config),
     )
-    found = [f"Contamination: its rows were checked against {benchmarks}."] if benchmarks else []
+
+
+def _notes(recipe: Recipe, settings: Settings, base: BaseModel) -> list[str]:
+    found = []
     if settings.method != recipe.published_as:
         found.append(
             f"{recipe.name} was published as {_method_words(recipe.published_as)}; "

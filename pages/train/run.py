@@ -21,6 +21,7 @@ VIEWS = ("Held-out rows", "Data", "Settings", "Compare", "Log", "Model card")
 RESUMABLE = ("waiting", "stopped", "failed", "cancelled")
 Measured = Sequence[Mapping[str, Any]]
 AXES = {"Step": "step", "Epoch": "epoch", "Tokens": "tokens"}
+FEW = 12  # points of a curve that are marked one by one: a line through a single point is nothing
 TRAIN, HELD_OUT = "training", "held out"
 LOSS_COLORS = alt.Scale(domain=[TRAIN, HELD_OUT], range=["#5b93cf", "#d9822b"])
 
@@ -221,7 +222,7 @@ def _charts(run: LoraRun, measured: Measured, axis: str) -> None:
     _loss_chart([(run.name, measured)], axis)
     wanted = (
         ("learning_rate", "Learning rate", ".1e"),
-        ("grad_norm", "Gradient norm", "~g"),
+        ("grad_norm", "Gradient norm", ".2~g"),
         ("tokens_per_second", "Tokens a second", "~s"),
         ("memory", "Memory of its process, GiB", ".2f"),
     )
@@ -269,7 +270,10 @@ def _loss_chart(runs: Sequence[tuple[str, Measured]], axis: str) -> None:
             alt.Tooltip("y:Q", title="value", format=".4f"),
         ],
     )
-    training = base.transform_filter(alt.datum.curve == TRAIN).mark_line(strokeWidth=1, opacity=0.8)
+    few = len(lines) < FEW * len(runs)
+    training = base.transform_filter(alt.datum.curve == TRAIN).mark_line(
+        strokeWidth=1, opacity=0.8, point=alt.OverlayMarkDef(size=14) if few else False
+    )
     held_out = base.transform_filter(alt.datum.curve == HELD_OUT).mark_line(
         strokeWidth=2.5, point=alt.OverlayMarkDef(size=45, filled=True)
     )
@@ -288,7 +292,7 @@ def _small_chart(measured: Measured, name: str, title: str, form: str, axis: str
     data = pd.DataFrame([{**point, "y": point["y"] / scale} for point in points])
     chart = (
         alt.Chart(data, title=alt.Title(title, anchor="start", fontSize=13))
-        .mark_line(strokeWidth=1.5)
+        .mark_line(strokeWidth=1.5, point=alt.OverlayMarkDef(size=14) if len(points) < FEW else False)
         .encode(
             x=_x(axis),
             y=alt.Y("y:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(format=form, tickCount=4)),
@@ -326,6 +330,7 @@ def _held_out_rows(run: LoraRun) -> None:
         table,
         hide_index=True,
         key="run_worst",
+        placeholder="-",
         on_select="rerun",
         selection_mode="single-cell",
         column_config={

@@ -53,11 +53,12 @@ def _table(rows: list[tuple[Summary, str]]) -> None:
         ui.frame(columns),
         hide_index=True,
         key="runs_table",
+        placeholder="-",
         on_select="rerun",
         selection_mode="single-cell",
         column_config={
             "Run": st.column_config.TextColumn(width=165),
-            "State": st.column_config.TextColumn(width=80),
+            "State": st.column_config.TextColumn(width=115),
             "Version": st.column_config.TextColumn(width=80),
             "Recipe": st.column_config.TextColumn(width=115),
             "Base": st.column_config.TextColumn(width=75),

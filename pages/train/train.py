@@ -120,9 +120,10 @@ def _card(
     asked = ui.review_counts()
     told = launch_card.card(manifest, recipe, settings, base, asked["open"] + asked["disputed"])
     st.markdown(f"**What will happen** when {ui.plain(base.name)} is trained on {ui.plain(name)}")
-    for column, fact in zip(st.columns(len(told.facts)), told.facts, strict=True):
-        with column:
-            ui.show_fact(*fact)
+    for row in (told.facts[:3], told.facts[3:]):
+        for column, fact in zip(st.columns(3), row, strict=False):
+            with column:
+                ui.show_fact(*fact)
     for warning in told.warnings:
         st.warning(ui.plain(warning), icon=":material/warning:")
     for note in licence_notes(manifest["licences"]):
