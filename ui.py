@@ -187,11 +187,16 @@ def count_runs() -> int:
 
 
 def newest_version_is_trained() -> bool:
-    """Say whether a run of the newest version exists, whatever came of it."""
+    """Say whether a run of the newest version exists, whatever came of it.
+
+    Yes when a run's folder is damaged: that is told on the page of runs, and must not hide the overview.
+    """
     names = versions.names(workspace().database)
-    return bool(names) and any(
-        run.frozen.get("version") == names[-1] for run in training_runs.runs(workspace())
-    )
+    try:
+        found = training_runs.runs(workspace())
+    except WrongInput:
+        return True
+    return bool(names) and any(run.frozen.get("version") == names[-1] for run in found)
 
 
 def measured(run: LoraRun) -> list[dict[str, Any]]:
@@ -641,7 +646,8 @@ RUN_BADGES = {
 def jobs_of_runs() -> "dict[str, jobs.Job]":
     """Give the newest job of each run, by the run's name."""
     found: dict[str, jobs.Job] = {}
-    for job in jobs.jobs(folder(), limit=50):
+    # A run may go on for so long that many newer jobs come and go: those that are active are asked for, too.
+    for job in [*jobs.jobs(folder(), limit=50), *jobs.active(folder())]:
         if job.step == "train":
             found.setdefault(str(job.settings.get("run")), job)
     return found

@@ -313,6 +313,22 @@ def test_runs_are_listed_the_newest_first(opened: Callable[..., AppTest]) -> Non
     assert [len(losses) for losses in table["Training loss"]] == [12, 40, 30]
 
 
+def test_a_damaged_run_is_told_among_the_runs_and_leaves_the_overview_alone(
+    stores: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(stores("trained"), tmp_path / "workspace")
+    (folder / "runs" / "v1-practice-1" / runs.SETTINGS).write_text("{")
+    monkeypatch.setenv("WINNOW_WORKSPACE", str(folder))
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=LIMIT).run()
+    is_well(app)
+    assert not app.error
+    app.switch_page(PAGES["runs"]).run()
+    is_well(app)
+    assert "restore it from a backup" in app.error[0].value
+
+
 def test_clusters_and_pairs_open_on_a_large_store(opened: Callable[..., AppTest]) -> None:
     for query in ({"view": "Clusters"}, {"t": "0.7", "at": "40", "order": "most"}, {"decision": "ask"}):
         app = opened("large", "near-duplicates", **query)

@@ -26,15 +26,16 @@ CONFIRMED = 60  # seconds for which a base model is believed to be as it was: it
 def _choose_base() -> str:
     """Give the base model as `look_up` takes it; "": none was typed yet."""
     runs = [(run.name, run.state) for run in training_runs.runs(ui.workspace()) if run.name != PRACTICE]
-    words = {PRACTICE: "practice: a small one, made here", OTHER: "a folder, or OWNER/NAME on the hub"}
+    words = {PRACTICE: "practice (made here)", OTHER: "folder or OWNER/NAME"}
     options = [*launch_card.base_choices(runs), OTHER]
     chosen = ui.choose(
         "Base model",
         "base",
         options,
-        shown=lambda name: words.get(name, f"{name} (a run to go on from)"),
+        shown=lambda name: words.get(name, f"{name} (a run)"),
         default=PRACTICE,
-        help="What training begins with. Weights are read from safetensors only; code of a model never runs.",
+        help="What training begins with: the practice base, an earlier run, a folder, or a name "
+        "on the hub. Weights are read from safetensors only; code of a model never runs.",
     )
     if chosen != OTHER:
         return chosen
