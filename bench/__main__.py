@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 
-from bench import embedding, importing, pages, paging, pairs, settled, substring
+from bench import embedding, importing, pages, paging, pairs, settled, substring, training
 
 BENCHES = {
     "pairs": pairs.run,
@@ -14,6 +14,7 @@ BENCHES = {
     "settled": settled.run,
     "importing": importing.run,
     "embedding": embedding.run,
+    "training": training.run,
 }
 
 

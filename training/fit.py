@@ -6,6 +6,7 @@ it (scaled-dot-product attention, peft's LoRA), and tests/test_fit.py counts the
 `try_step` does a real step, and needs torch.
 """
 
+import ctypes
 import shutil
 import subprocess
 import threading
@@ -34,6 +35,7 @@ QUARTER_BYTE = 4.127 / 8  # bytes of a weight in NF4 with double quantisation (Q
 FAMILIES = ("llama", "mistral", "qwen2")  # their layers are Llama's; another family is not guessed at
 ATTENTION_IN, MLP_IN = ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")
 STEP, EVALUATION, UPDATE = "forward and backward pass", "measuring validation rows", "optimizer step"
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
@@ -158,9 +160,9 @@ def estimate(
     `config` is the base model's config.json, `length` the tokens of the longest row (None: the cutoff).
     `padded`: rows of a micro-batch differ in length, so that a mask of length x length stands (None: they do
     when there is more than one, or the length is no multiple of 8). Precision is that of training/lora.py:
-    float32 on the CPU; on CUDA a bfloat16 base with float32 adapters, or float32 weights when all are
-    trained, under bfloat16 autocast. Raises WrongInput for a model of an unknown family or without the
-    targets.
+    float32 on the CPU (in a process that gives memory back, see `spare_memory`); on CUDA a bfloat16 base with
+    float32 adapters, or float32 weights when all are trained, under bfloat16 autocast. Raises WrongInput for
+    a model of an unknown family or without the targets.
     """
     shape = Shape.of(config)
     wanted = length or settings.cutoff
@@ -360,7 +362,9 @@ class _Count:
         if self.settings.dropout:
             mask = (1 if self.cuda else 4) * width if reached else 0
             return kept + len(ours) * (self.size * width + mask)
-        times = len(ours) if self.cuda else min(1, len(ours)) * (names != ("o_proj",))
+        times = len(ours) if self.cuda else min(1, len(ours))
+        if names == ("o_proj",) and reached:  # attention keeps it
+            times = 0 if not self.cuda else times
         return kept + times * self.size * width
 
     def _working(self) -> float:
@@ -563,3 +567,28 @@ def _watched(device: Any) -> Iterator[dict[str, int]]:
         done.set()
         watcher.join()
     found.update(bytes=peak, rise=peak - before)
+
+
+def spare_memory(config: Mapping[str, Any], settings: Settings) -> bool:
+    """Use memory sparingly from now on where a run takes more than a quarter of what is free; tells whether.
+
+    It costs time: steps of small tensors were seen to take up to half as much processor time again.
+    """
+    try:
+        foreseen = estimate(config, settings).total
+    except WrongInput:
+        return False
+    return foreseen > psutil.virtual_memory().available / 4 and give_memory_back()
+
+
+def give_memory_back() -> bool:
+    """Make glibc return each freed block of a megabyte or more to the system at once. Tells whether it did.
+
+    Left alone, glibc keeps blocks below 32 MB for later ones of other sizes: a run of small tensors was
+    measured at three times its live activations. Elsewhere than on glibc nothing changes.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, 2**20) and mallopt(M_TRIM_THRESHOLD, 2**20))
