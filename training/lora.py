@@ -18,7 +18,7 @@ from curation.atomic import sync_folder
 from curation.errors import StageCancelled, WrongInput
 from curation.stage import silent
 from curation.workspace import Workspace
-from training import base_model, checkpoints
+from training import base_model, checkpoints, fit
 from training import run as runs
 from training.base_model import BaseModel
 from training.format import Prepared, prepare
@@ -46,6 +46,7 @@ def launch(
     settings = settings_of(recipe, method, changes)
     manifest, _ = read_rows(workspace, version)
     found = base_model.look_up(workspace, base)
+    workspace.require_space(fit.disk_of(found.config(), settings), "This run")
     frozen = {
         "winnow": __version__,
         "version": version,
@@ -188,6 +189,7 @@ class _Training:
                 "steps": steps, "warm_up": settings.warm_up_of(steps),
                 "train": train.report(), "validation": validation.report(),
                 "unusable": {**train.unusable, **validation.unusable},
+                "tried": self.run.data.get("tried"),
             },
         )  # fmt: skip
         return train, validation
@@ -246,6 +248,11 @@ class _Training:
         newest = checkpoints.newest(self.run.checkpoints)
         checkpoints.drop_after(self.run.checkpoints, newest)
         self.run.forget_after(checkpoints.step_of(newest) if newest else -1)
+        fit.spare_memory(trainer.model.config.to_dict(), self.settings)
+        if newest is None:
+            self.show("trying one step on the longest rows", 0, 0)
+            tried = fit.try_step(trainer.model, trainer.train_dataset.examples, trainer.pad, self.settings)
+            self.run.write(runs.DATA, {**self.run.data, "tried": tried})
         if newest is None and trainer.validation:
             self.show("measuring the base model", 0, 0)
             trainer.evaluate()
