@@ -487,11 +487,16 @@ def _draw(run: LoraRun, axis: str) -> str:
     return state
 
 
+def _marks(run: LoraRun) -> tuple[int, bool]:
+    """Give what changes the part below the curves: evaluations, and whether its rows were read."""
+    return sum("eval_loss" in one for one in ui.measured(run)), bool(run.data)
+
+
 @st.fragment(run_every=POLL_SECONDS)
-def _watch(run: LoraRun, axis: str) -> None:
-    """Draw what changes while it goes on, every two seconds; the whole page again when that ends."""
+def _watch(run: LoraRun, axis: str, known: tuple[int, bool]) -> None:
+    """Draw what changes while it goes on, every two seconds; the page after an evaluation and at its end."""
     with ui.readable_errors():
-        if _draw(run, axis) not in GOES_ON:
+        if _draw(run, axis) not in GOES_ON or _marks(run) != known:
             st.rerun()
 
 
@@ -502,7 +507,7 @@ def _page(run: LoraRun) -> None:
         axis = AXES[ui.switch("Across", "x", list(AXES))]
     state = ui.state_of_run(run, _job_of(run))
     if state in GOES_ON:
-        _watch(run, axis)
+        _watch(run, axis, _marks(run))
     else:
         _draw(run, axis)
     _below(run, state, axis)

@@ -205,7 +205,7 @@ def _setting(name: str, value: Any, own: Any, recipe: Recipe, recipes_own: Setti
         st.selectbox(label, CHOICES[name], **more)
     elif kind is tuple:
         offered = list(dict.fromkeys([*launch_card.MODULES, *value]))
-        st.multiselect(label, offered, accept_new_options=True, **more)
+        st.multiselect(label, offered, format_func=revealed, accept_new_options=True, **more)
     elif kind is bool:
         st.toggle(label, **more)
     else:

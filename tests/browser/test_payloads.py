@@ -120,9 +120,20 @@ def test_no_page_makes_anything_of_its_address(visitor: Visitor, listener: Liste
     """Each parameter that some page knows holds a payload; the page says so, or shows its default."""
     known = "search sort place stage reason name source licence method after before id item kind as t at open"
     known += " view order decision benchmark version from size"
+    known += " run show with x base base_at recipe set_batch set_targets"
     for number in (0, 1):
         query = {parameter: short(listener.url, number) for parameter in known.split()}
         page = visitor.open(name, **query)
+        is_harmless(page, listener)
+
+
+@pytest.mark.parametrize("base", [":other", "practice"])
+def test_what_is_typed_to_train_with_is_harmless(visitor: Visitor, listener: Listener, base: str) -> None:
+    """It comes back in messages, in the preview and among the choices of a box."""
+    for number in (0, 1):
+        text = short(listener.url, number)
+        page = visitor.open("train", base=base, base_at=text, set_targets=text, set_rank=text, set_no=text)
+        open_everything(page)
         is_harmless(page, listener)
 
 
