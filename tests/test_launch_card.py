@@ -201,6 +201,7 @@ def test_yaml_reads_back_as_the_settings_and_names_their_sources(recipe: str) ->
     read = yaml.safe_load(text)
     assert (read["version"], read["recipe"], read["base_model"]) == ("v1: x", recipe, "a'b # c")
     assert settings_of(recipe, None, read["settings"]) == settings
+    assert read["settings"]["learning_rate"] == 1e-5, "YAML takes 1e-05 for a text"
     assert set(changed(recipe, settings)) >= {"learning_rate", "dropout"}
     (line,) = (one for one in text.splitlines() if one.strip().startswith("dropout:"))
     assert line.endswith("# changed here")
