@@ -29,12 +29,15 @@ class BaseModel:
     location: str  # a folder, or a name on the hub
     adapters: tuple[str, ...] = ()  # folders of adapters to merge into it, in this order
     identity: str = ""  # sha256 over config and weights; of a hub name: none until it is loaded
+    rope_theta: float = 0.0  # of an earlier run, whose adapter was trained with it; 0: the model's own
+    positions: int = 0
 
     def facts(self) -> dict[str, Any]:
         """Say of it what a run's settings keep."""
         return {
             "name": self.name, "kind": self.kind, "location": self.location,
             "adapters": list(self.adapters), "identity": self.identity,
+            "rope_theta": self.rope_theta, "positions": self.positions,
         }  # fmt: skip
 
     @classmethod
@@ -97,10 +100,13 @@ def _of_run(workspace: Workspace, name: str) -> BaseModel:
         return _in_folder(name, "run", run.output)
     below = BaseModel.of(run.frozen["base_model"])
     adapter = sha256((run.output / "adapter_model.safetensors").read_bytes()).hexdigest()
-    identity = sha256(f"{below.identity} {adapter}".encode()).hexdigest()
+    rope_theta = run.settings.rope_theta or below.rope_theta
+    positions = run.settings.positions or below.positions
+    identity = sha256(f"{below.identity} {adapter} {rope_theta} {positions}".encode()).hexdigest()
     return replace(
-        below, name=name, kind="run", adapters=(*below.adapters, str(run.output)), identity=identity
-    )
+        below, name=name, kind="run", adapters=(*below.adapters, str(run.output)), identity=identity,
+        rope_theta=rope_theta, positions=positions,
+    )  # fmt: skip
 
 
 def _identity(folder: Path) -> str:
@@ -147,7 +153,7 @@ def load_model(base: BaseModel, settings: Settings, dtype: str) -> Any:
     hush()
     try:
         config = AutoConfig.from_pretrained(base.location, trust_remote_code=False)
-        _lengthen(config, settings)
+        _lengthen(config, settings.rope_theta or base.rope_theta, settings.positions or base.positions)
         model = AutoModelForCausalLM.from_pretrained(
             base.location, config=config, dtype=getattr(torch, dtype), use_safetensors=True,
             trust_remote_code=False, **_quantized(settings),
@@ -161,15 +167,15 @@ def load_model(base: BaseModel, settings: Settings, dtype: str) -> Any:
     return model
 
 
-def _lengthen(config: Any, settings: Settings) -> None:
+def _lengthen(config: Any, rope_theta: float, positions: int) -> None:
     """Set RoPE's base and the longest sequence (Code Llama section 2.4: 10,000 -> 1,000,000, 16,384)."""
-    if settings.rope_theta:
+    if rope_theta:
         parameters = getattr(config, "rope_parameters", None)
         if not isinstance(parameters, dict) or "rope_theta" not in parameters:
             raise WrongInput(f"rope_theta: a {config.model_type} model has no RoPE base to set")
-        parameters["rope_theta"] = settings.rope_theta
-    if settings.positions:
-        config.max_position_embeddings = settings.positions
+        parameters["rope_theta"] = rope_theta
+    if positions:
+        config.max_position_embeddings = positions
 
 
 def _quantized(settings: Settings) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from curation import __version__
 from curation.assemble import read_rows
-from curation.atomic import sync_folder
+from curation.atomic import sweep_partial, sync_folder
 from curation.errors import StageCancelled, WrongInput
 from curation.stage import silent
 from curation.workspace import Workspace
@@ -78,10 +78,14 @@ def train(workspace: Workspace, name: str, show: Show = silent) -> dict[str, Any
 
 
 def _watch(run: LoraRun, show: Show) -> None:
+    """Wait until the other process is done. Raises TrainingFailed when it failed: it would fail here, too."""
     while run.is_locked():
         total = run.data.get("steps", 0)
         show("attached: another process trains", runs.last_step(run), total)
         time.sleep(WATCH_SECONDS)
+    failure = run.failure
+    if failure is not None and run.result is None:
+        raise TrainingFailed(str(failure["reason"]))
 
 
 def _attempt(workspace: Workspace, run: LoraRun, show: Show) -> dict[str, Any]:
@@ -155,7 +159,8 @@ class _Training:
     def _refuse_another_base(self, base: BaseModel) -> None:
         if base.kind == "hub":
             return
-        now = base_model.look_up(self.workspace, base.name)
+        given = base.location if base.kind == "folder" else base.name  # a worker stands elsewhere
+        now = base_model.look_up(self.workspace, given)
         if now.identity != base.identity:
             raise WrongInput(
                 f"The base model {base.name} is not the one this run began with; start a new run"
@@ -219,6 +224,11 @@ class _Training:
             TensorBoardCallback(SummaryWriter(str(self.run.folder / "tensorboard"))),
         ]
         settings = self.settings
+        if settings.early_stop and not validation.examples:
+            raise WrongInput(
+                f"early_stop needs held-out rows and {self.run.frozen['version']} has none that can be used; "
+                "set early_stop to 0, or freeze a version with --validation"
+            )
         if settings.early_stop:
             from transformers import EarlyStoppingCallback
 
@@ -229,15 +239,17 @@ class _Training:
             pad,
             model=model,
             args=arguments(
-                self.run.checkpoints, settings, len(rows.examples), max(1, torch.cuda.device_count())
+                self.run.checkpoints,
+                settings,
+                len(rows.examples),
+                max(1, torch.cuda.device_count()),
+                bool(validation.examples),
             ),
             train_dataset=Rows(rows.examples),
             eval_dataset=Rows(validation.examples) if validation.examples else None,
             callbacks=callbacks,
         )
         trainer.remove_callback(PrinterCallback)  # the curves are kept; standard output is for the report
-        if not validation.examples:
-            trainer.args.eval_strategy = "no"
         return trainer, watch
 
     def _go(self, trainer: Any, rows: int) -> Any:
@@ -245,6 +257,8 @@ class _Training:
         self.show("looking for a checkpoint", 0, 0)
         self.run.checkpoints.mkdir(exist_ok=True)
         checkpoints.sweep(self.run.checkpoints)
+        for folder in (self.run.folder, self.run.folder / "evaluations"):
+            sweep_partial(folder)
         newest = checkpoints.newest(self.run.checkpoints)
         checkpoints.drop_after(self.run.checkpoints, newest)
         self.run.forget_after(checkpoints.step_of(newest) if newest else -1)
@@ -256,11 +270,15 @@ class _Training:
         if newest is None and trainer.validation:
             self.show("measuring the base model", 0, 0)
             trainer.evaluate()
-        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        if newest is not None and trainer.is_over_at(newest):
+            trainer.take(newest)  # killed between its last checkpoint and its result
+        else:
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
         return trainer.state
 
     def _finish(self, trainer: Any, tokenizer: Any, state: Any, watch: Any) -> dict[str, Any]:
         self.show("writing the result", state.global_step, state.max_steps)
+        trainer.refuse_broken_weights()
         measured = self.run.measurements()
         if trainer.validation and not any(
             "eval_loss" in one and one["step"] == state.global_step for one in measured
@@ -274,6 +292,7 @@ class _Training:
     def _result(self, trainer: Any, state: Any, watch: Any) -> dict[str, Any]:
         measured = self.run.measurements()
         evaluated = [one for one in measured if "eval_loss" in one]
+        kept = self._kept(evaluated, state)
         losses = [one["loss"] for one in measured if "loss" in one]
         trainable, total = count_parameters(trainer.model)
         is_lora = self.settings.method == LORA
@@ -284,15 +303,21 @@ class _Training:
             "model": None if is_lora else str(self.run.output),
             "steps": state.global_step,
             "train_loss": _mean(losses[-10:]),
-            "eval_loss": evaluated[-1]["eval_loss"] if evaluated else None,
+            "eval_loss": kept.get("eval_loss"),
             "eval_loss_before": evaluated[0]["eval_loss"] if evaluated else None,
-            "bits_per_byte": evaluated[-1]["eval_bits_per_byte"] if evaluated else None,
+            "bits_per_byte": kept.get("eval_bits_per_byte"),
             "bits_per_byte_before": evaluated[0]["eval_bits_per_byte"] if evaluated else None,
             "trainable_parameters": trainable,
             "parameters": total,
             "seconds": round(time.monotonic() - self.began, 1),
             "machine": machine(),
         }
+
+    def _kept(self, evaluated: list[dict[str, Any]], state: Any) -> dict[str, Any]:
+        """Give the evaluation of the weights that are kept: the last one; with early_stop, the best."""
+        if self.settings.early_stop and state.best_global_step:
+            return next((one for one in evaluated if one["step"] == state.best_global_step), {})
+        return evaluated[-1] if evaluated else {}
 
 
 def with_adapter(model: Any, settings: Settings) -> Any:

@@ -6,14 +6,17 @@ held-out loss in bits a byte, before and after. Seeded: the same files on the sa
 weights.
 """
 
+import fcntl
 import json
 import math
+import os
 import random
 import shutil
 import sysconfig
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -25,7 +28,7 @@ from curation.installed_code import ALLOWED_LICENCES, package_files
 from curation.stage import silent
 from curation.workspace import Workspace
 from training.base_model import hush, practice_folder
-from training.lora import Show
+from training.lora import WATCH_SECONDS, Show
 
 FACTS = "practice.json"  # beside the weights: how they came about
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
@@ -82,14 +85,43 @@ def practice_base(
     folder = practice_folder(workspace)
     if (folder / FACTS).is_file() and not again:
         return {**json.loads((folder / FACTS).read_bytes()), "unchanged": True}
+    try:
+        with _alone(folder, show):
+            if (folder / FACTS).is_file() and not again:  # another process made it while we waited
+                return {**json.loads((folder / FACTS).read_bytes()), "unchanged": True}
+            return _made(folder, settings, show)
+    except KeyboardInterrupt:
+        raise StageCancelled("Stopped; the practice base is made anew at the next start") from None
+
+
+@contextmanager
+def _alone(folder: Path, show: Show) -> Iterator[None]:
+    """Keep other processes from making it at the same time; the system ends that however we end."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("wb") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                show("waiting: another process makes it", 0, 0)
+                time.sleep(WATCH_SECONDS)
+        yield
+
+
+def _made(folder: Path, settings: Settings, show: Show) -> dict[str, Any]:
+    """Make it beside, and give it its name when it is whole and on disk."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir()
     try:
         facts = _make(partial, settings, show)
     except KeyboardInterrupt:
         shutil.rmtree(partial, ignore_errors=True)
-        raise StageCancelled("Stopped; the practice base is made anew at the next start") from None
+        raise
+    for file in partial.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
     if folder.exists():
         shutil.rmtree(folder)
     partial.rename(folder)

@@ -3,6 +3,7 @@
 A number that no paper gives says "ours" and why. Standard library only: pages read this without torch.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -58,6 +59,11 @@ class Settings:
         for name in ("batch", "micro_batch", "cutoff", "rank", "alpha", "eval_every", "save_every"):
             if getattr(self, name) < 1:
                 raise WrongInput(f"{name} {getattr(self, name)} must be at least 1")
+        for name in NOT_NEGATIVE:
+            if not 0 <= getattr(self, name) < math.inf:  # NaN is neither
+                raise WrongInput(f"{name} {getattr(self, name)} must be 0 or more")
+        if not self.targets:
+            raise WrongInput("targets is empty; name at least one module, e.g. down_proj")
         if self.cutoff < 8:
             raise WrongInput(f"cutoff {self.cutoff} must be at least 8 tokens")
         if self.batch % self.micro_batch:
@@ -66,7 +72,7 @@ class Settings:
             raise WrongInput(f"learning_rate {self.learning_rate} must be between 0 and 1")
         if not 0.0 <= self.dropout < 1.0:
             raise WrongInput(f"dropout {self.dropout} must be at least 0 and less than 1")
-        if self.epochs <= 0 and self.max_steps < 1:
+        if not 0.0 <= self.epochs < math.inf or (self.epochs == 0 and self.max_steps < 1):
             raise WrongInput(f"epochs {self.epochs} must be more than 0")
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
@@ -86,6 +92,10 @@ class Settings:
         return min(self.warm_up_steps, max(1, round(self.warm_up_share * steps)))
 
 
+NOT_NEGATIVE = (
+    "max_steps", "warm_up_steps", "warm_up_share", "weight_decay", "max_grad_norm", "rope_theta", "positions",
+    "eval_rows", "early_stop", "random_seed",
+)  # fmt: skip
 CHOICES: dict[str, tuple[str, ...]] = {
     "method": (LORA, FULL),
     "template": ("alpaca", "magicoder", "wizardcoder"),

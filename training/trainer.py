@@ -8,7 +8,13 @@ from typing import Any
 
 import psutil
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
 
 from training import checkpoints
 from training.format import IGNORED, Example
@@ -18,6 +24,8 @@ from training.run import LoraRun, TrainingFailed
 Show = Callable[[str, int, int], None]
 MULTIPLE = 8  # batches are padded to a multiple of it (Platypus finetune.py)
 KEPT = 2  # complete checkpoints on disk
+TRAINER_STATE = "trainer_state.json"
+TRAINING_ARGS_NAME = "training_args.bin"  # a pickle of an object: reading one runs code, and nobody reads it
 EVAL_TOKENS = 8_192  # padded tokens of one forward pass when validation rows are looked at
 
 
@@ -110,10 +118,42 @@ class RunTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def is_over_at(self, checkpoint: Path) -> bool:
+        """Tell whether training was over with this checkpoint; transformers would take one step more."""
+        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE))
+        if state.global_step >= state.max_steps:
+            return True
+        early = state.stateful_callbacks.get(EarlyStoppingCallback.__name__)
+        if not isinstance(early, dict):
+            return False
+        patience = early["args"]["early_stopping_patience"]
+        return bool(early["attributes"]["early_stopping_patience_counter"] >= patience)
+
+    def take(self, checkpoint: Path) -> None:
+        """Take over the weights and the count of a checkpoint, without training on."""
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE))
+        self._load_from_checkpoint(str(checkpoint))
+        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
+            self._load_best_model()
+
+    def refuse_broken_weights(self) -> None:
+        """Raise TrainingFailed when a trained weight is no number: such weights are never kept.
+
+        Without clipping a gradient can break them in a step whose loss was fine.
+        """
+        for name, weight in self.model.named_parameters():
+            if weight.requires_grad and not bool(torch.isfinite(weight).all()):
+                raise TrainingFailed(
+                    f"{name} holds weights that are no numbers at step {self.state.global_step}"
+                )
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.refuse_broken_weights()
         super()._save_checkpoint(model, trial)
         folder = Path(self.args.output_dir)
-        checkpoints.complete(folder / f"{checkpoints.PREFIX}{self.state.global_step}")
+        checkpoint = folder / f"{checkpoints.PREFIX}{self.state.global_step}"
+        (checkpoint / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        checkpoints.complete(checkpoint)
         best = self.state.best_model_checkpoint
         checkpoints.prune(folder, KEPT, Path(best) if best else None)
 
@@ -171,7 +211,9 @@ def memory() -> dict[str, Any]:
     return used
 
 
-def arguments(folder: Path, settings: Settings, rows: int, devices: int) -> TrainingArguments:
+def arguments(
+    folder: Path, settings: Settings, rows: int, devices: int, has_validation: bool = True
+) -> TrainingArguments:
     """Say a run's settings in transformers' words."""
     cuda = torch.cuda.is_available()
     steps = settings.steps_of(rows)
@@ -197,7 +239,7 @@ def arguments(folder: Path, settings: Settings, rows: int, devices: int) -> Trai
         bf16=cuda,
         logging_steps=1,
         logging_nan_inf_filter=False,  # it would hide the very thing a person must be told
-        eval_strategy="steps",
+        eval_strategy="steps" if has_validation else "no",
         eval_steps=settings.eval_every,
         save_strategy="steps",
         save_steps=settings.eval_every if early else settings.save_every,
