@@ -28,6 +28,7 @@ from training.run import LoraRun, TrainingFailed
 Show = Callable[[str, int, int], None]
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 WATCH_SECONDS = 0.5
+PARTIAL_RESULT = "result.partial"  # a folder until it gets its name
 
 
 def launch(
@@ -257,6 +258,7 @@ class _Training:
         self.show("looking for a checkpoint", 0, 0)
         self.run.checkpoints.mkdir(exist_ok=True)
         checkpoints.sweep(self.run.checkpoints)
+        shutil.rmtree(self.run.folder / PARTIAL_RESULT, ignore_errors=True)
         for folder in (self.run.folder, self.run.folder / "evaluations"):
             sweep_partial(folder)
         newest = checkpoints.newest(self.run.checkpoints)
@@ -368,7 +370,7 @@ def _write_weights(run: LoraRun, model: Any, tokenizer: Any, result: Mapping[str
     """Write the adapter (or model), its tokenizer and card into a folder that appears whole."""
     from training.model_card import card
 
-    partial = run.folder / "result.partial"
+    partial = run.folder / PARTIAL_RESULT
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(str(partial))
     tokenizer.save_pretrained(str(partial))

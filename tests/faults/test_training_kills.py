@@ -103,7 +103,7 @@ def kill(workspace: Workspace, run: LoraRun, kind: str, chance: random.Random) -
             child.wait_for(lambda: (run.folder / "result.partial").exists() or run.output.exists())
         else:
             child.wait_for(lambda: went_on(run, began))
-            time.sleep(chance.uniform(0.0, 1.5))
+            time.sleep(chance.uniform(0.0, 0.015 * (STEPS - start)))
         assert child.kill(), f"{kind}: it was done (exit {child.process.exitcode}) before the kill came"
         unfinished = [one.name for one in child.unfinished_checkpoints()]
     KILLS.append(kind)
