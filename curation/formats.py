@@ -251,6 +251,9 @@ def _from_instance(
 # --- what is kept beside the texts ---------------------------------------------------------------
 
 
+INFILLING = ("prefix", "middle", "suffix")  # the columns of a ready-made infilling row
+
+
 def _parts(
     columns: Mapping[str, Any], texts: tuple[str, str, str], used: set[str | None], system: str = ""
 ) -> Parts:
@@ -260,6 +263,9 @@ def _parts(
         for name, value in columns.items()
         if name not in used and name != id_field and _is_worth_keeping(value, texts)
     }
+    if all(isinstance(columns.get(part), str) for part in INFILLING):
+        # Infilling rows are trained from their parts: all of each, also when one repeats the response.
+        extra |= {part: columns[part] for part in INFILLING}
     if system:  # whatever its length: it is part of what the student is told
         extra["system"] = system
     file_id = None if id_field is None else str(columns[id_field])

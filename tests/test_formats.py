@@ -198,6 +198,16 @@ def test_small_scalar_columns_are_kept_and_nothing_else() -> None:
     assert found.extra == extra
 
 
+def test_the_parts_of_an_infilling_row_are_kept_whole() -> None:
+    """Also a part that repeats the response, that is empty or long: without one the row would train as text."""
+    parts = {"prefix": "def f(a):\n" * 500, "middle": "return a", "suffix": ""}
+
+    found = good({"instruction": "fill", "output": "return a", **parts})
+
+    assert found.extra == parts
+
+
+
 def test_a_message_stays_short_however_many_columns_there_are() -> None:
     row = bad({f"column {n} {'x' * 500}": n for n in range(5000)})
     assert len(row.message) < 800

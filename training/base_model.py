@@ -124,10 +124,15 @@ def _identity(folder: Path) -> str:
 
 def hush() -> None:
     """Keep transformers' bars and advice to programmers off the terminal; errors still come through."""
+    import warnings
+
+    import huggingface_hub.utils.logging as hub_logging
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # it tells of every retry; the last error is told in our words
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def load_tokenizer(base: BaseModel) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 from curation import __version__
 from curation.assemble import read_rows
 from curation.atomic import sweep_partial, sync_folder
-from curation.errors import StageCancelled, WrongInput
+from curation.errors import CurationError, StageCancelled, WrongInput
 from curation.stage import silent
 from curation.workspace import Workspace
 from training import base_model, checkpoints, fit
@@ -97,7 +97,7 @@ def _attempt(workspace: Workspace, run: LoraRun, show: Show) -> dict[str, Any]:
         raise StageCancelled(
             f"Stopped; `python -m training resume {run.name}` goes on from {_last_good(run)}"
         ) from None
-    except TrainingFailed as error:
+    except CurationError as error:  # whoever looks at the run is told why, whichever door it came through
         run.write(runs.FAILURE, {"reason": str(error), "step": runs.last_step(run), "at": runs.now()})
         raise
 
