@@ -199,7 +199,7 @@ def test_small_scalar_columns_are_kept_and_nothing_else() -> None:
 
 
 def test_the_parts_of_an_infilling_row_are_kept_whole() -> None:
-    """Also a part that repeats the response, that is empty or long: without one the row would train as text."""
+    """Also one that repeats the response, is empty or long: without it the row would train as text."""
     parts = {"prefix": "def f(a):\n" * 500, "middle": "return a", "suffix": ""}
 
     found = good({"instruction": "fill", "output": "return a", **parts})
