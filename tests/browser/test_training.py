@@ -13,6 +13,10 @@ from tests.browser.driving import App, Visitor, keyed, settled, text_of
 from tests.lora_workspace import trained_workspace
 from training import run as runs
 
+# Most of a minute of real training: `make faults` runs it, so that the browser's suite stays under five
+# minutes; `make test` has the pages in tests/test_pages.py and the runs in tests/test_lora.py.
+pytestmark = pytest.mark.faults
+
 CHANGES = {"max_steps": "6", "batch": "4", "micro_batch": "4", "eval_every": "3", "save_every": "3"}
 LONG = 60_000  # milliseconds: torch is loaded meanwhile
 
