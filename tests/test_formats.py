@@ -207,7 +207,6 @@ def test_the_parts_of_an_infilling_row_are_kept_whole() -> None:
     assert found.extra == parts
 
 
-
 def test_a_message_stays_short_however_many_columns_there_are() -> None:
     row = bad({f"column {n} {'x' * 500}": n for n in range(5000)})
     assert len(row.message) < 800
