@@ -55,15 +55,15 @@ def browsers(browser: playwright.Browser) -> Iterator[Callable[[App], Visitor]]:
 
 @pytest.fixture
 def visitors(browsers: Callable[[App], Visitor]) -> Iterator[Callable[[App], Visitor]]:
-    """Opens a fresh tab on an app. At the end no tab may have asked anything of anybody else."""
+    """Opens a blank tab on an app. At the end no tab may have asked anything of anybody else."""
     used: list[Visitor] = []
 
     def open_on(app: App) -> Visitor:
-        used.append(browsers(app).with_a_fresh_tab())
+        used.append(browsers(app).with_a_blank_tab())
         return used[-1]
 
     yield open_on
     asked = [url for visitor in used for url in visitor.foreign]
     for visitor in used:
-        visitor.close_tabs()
+        visitor.leave()
     assert asked == []

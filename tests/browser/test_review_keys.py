@@ -42,7 +42,7 @@ def app(apps: Callable[[Path], App], tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def visitor(app: App, visitors: Callable[[App], Visitor]) -> Visitor:
     """A reviewer whose page notes what is shown when. Each test judges under a name of its own."""
-    opened = visitors(app)
+    opened = visitors(app).with_a_fresh_tab()  # what is added to a tab stays with it
     opened.page.add_init_script(NOTING)
     return opened
 
