@@ -1,129 +1,21 @@
 """The command line: words in, one call of the function that the pages call too, words or JSON out."""
 
 import argparse
-import errno
-import io
-import json
-import logging
 import math
-import os
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from curation.cli_output import Bar, tell, visible
-from curation.errors import CurationError, WrongInput
-from curation.workspace import Workspace
-
-WORKSPACE_VARIABLE = "WINNOW_WORKSPACE"
-log = logging.getLogger(__name__)
-
-
-@dataclass
-class Answer:
-    """What a command has to say."""
-
-    report: dict[str, Any]
-    warnings: Sequence[str] = ()
-
-
-Command = Callable[[argparse.Namespace, Bar], Answer]
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"winnow: {message} (see `{self.prog} --help`)\n")
+from curation import cli_frame
+from curation.cli_frame import Answer, Parser, add_command, folder_of, workspace_of
+from curation.cli_output import Bar
+from curation.errors import WrongInput
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Gives 0 when it is done, 2 when the input was wrong, 1 when it failed."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter
-    args = _parser().parse_args(_readable(sys.argv[1:] if arguments is None else arguments))
-    bar = Bar()
-    try:
-        answer = args.run(args, bar)
-    except CurationError as error:
-        return _fail(bar, str(error), error.exit_status)
-    except KeyboardInterrupt:
-        return _fail(bar, "stopped; what was finished is kept, run the same command to go on", 1)
-    except BrokenPipeError:
-        return 1
-    except OSError as error:
-        return _fail(bar, *_about_file(error))
-    except Exception as error:  # the last door: a person gets a line, the log gets the rest
-        return _fail(bar, _unexpected(args, error), 1)
-    bar.close()
-    for warning in answer.warnings:
-        sys.stderr.write(f"winnow: note: {visible(warning)}\n")
-    return _print(args, answer)
-
-
-def _readable(words: Sequence[str]) -> Sequence[str]:
-    """Refuse words that are no text: they could not be stored or written anywhere."""
-    for word in words:
-        try:
-            word.encode()
-        except UnicodeEncodeError:
-            sys.stderr.write(f"winnow: {word!a} is not UTF-8; rename the file, or write the word otherwise\n")
-            raise SystemExit(2) from None
-    return words
-
-
-def _print(args: argparse.Namespace, answer: Answer) -> int:
-    try:
-        if args.json:
-            print(json.dumps(answer.report, ensure_ascii=False))
-        else:
-            tell(args.command, answer.report)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
-        return 1
-    return 0
-
-
-def _fail(bar: Bar, message: str, status: int) -> int:
-    bar.close()
-    sys.stderr.write(f"winnow: {visible(' '.join(message.split()))}\n")
-    return status
-
-
-def _about_file(error: OSError) -> tuple[str, int]:
-    """Say what is wrong with a file or the disk, and whose doing it is."""
-    reason = error.strerror or str(error)
-    where = f" ({error.filename})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-        return f"{reason}{where}; nothing acknowledged was lost, make room and run the command again", 1
-    return f"{reason}{where}; give another file or folder", 2
-
-
-def _unexpected(args: argparse.Namespace, error: Exception) -> str:
-    line = f"something unexpected went wrong ({type(error).__name__}: {error})"
-    try:
-        file = _folder(args) / "logs" / "errors.log"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(file)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        log.addHandler(handler)
-        log.propagate = False
-        log.error("%s", args.command, exc_info=error)
-    except OSError:
-        return line
-    return f"{line}; the details are in {file}"
-
-
-def _folder(args: argparse.Namespace) -> Path:
-    return Path(args.workspace or os.environ.get(WORKSPACE_VARIABLE) or "workspace")
-
-
-def _workspace(args: argparse.Namespace) -> Workspace:
-    return Workspace(_folder(args))
+    return cli_frame.run(_parser(), arguments)
 
 
 # --- commands: each imports what it needs, so that --help answers at once ---
@@ -135,7 +27,7 @@ def _import(args: argparse.Namespace, bar: Bar) -> Answer:
 
     fields = FieldMap(args.instruction, args.input, args.response)
     settings = Settings(args.name, args.licence, fields)
-    result = import_samples(_workspace(args), args.file, settings, bar)
+    result = import_samples(workspace_of(args), args.file, settings, bar)
     notes = [*result.warnings, *_bad_rows(args.file, result.report)]
     return Answer({**result.report, **_marks(result), "warnings": result.warnings}, notes)
 
@@ -154,7 +46,7 @@ def _bad_rows(file: str, report: dict[str, Any]) -> list[str]:
 def _clean(args: argparse.Namespace, bar: Bar) -> Answer:
     from curation.clean import clean
 
-    result = clean(_workspace(args), args.rule, bar)
+    result = clean(workspace_of(args), args.rule, bar)
     return Answer({**result.report, **_marks(result)})
 
 
@@ -162,7 +54,7 @@ def _near_duplicates(args: argparse.Namespace, bar: Bar) -> Answer:
     from curation import near_duplicates as step
 
     settings = _near_duplicate_settings(args, step)
-    workspace = _workspace(args)
+    workspace = workspace_of(args)
     result = step.near_duplicates(workspace, settings, bar)
     report = {**result.report, **_marks(result)}
     if args.pairs is not None:
@@ -211,7 +103,7 @@ def _decontaminate(args: argparse.Namespace, bar: Bar) -> Answer:
     settings = step.Settings(
         tuple(args.benchmark), tuple(args.detectors.split(",")), low, high, args.budget, args.model
     )
-    workspace = _workspace(args)
+    workspace = workspace_of(args)
     result = step.decontaminate(workspace, settings, bar)
     report = {**result.report, **_marks(result)}
     if args.matches is not None:
@@ -223,7 +115,7 @@ def _decontaminate(args: argparse.Namespace, bar: Bar) -> Answer:
 def _review(args: argparse.Namespace, _bar: Bar) -> Answer:
     from curation import review
 
-    workspace = _workspace(args)
+    workspace = workspace_of(args)
     report: dict[str, Any] = {}
     if args.action == "list":
         report["items"] = review.items(workspace, args.state, args.limit)
@@ -244,14 +136,14 @@ def _review(args: argparse.Namespace, _bar: Bar) -> Answer:
 def _rescue(args: argparse.Namespace, _bar: Bar) -> Answer:
     from curation.review import rescue
 
-    done = rescue(_workspace(args), args.id, args.person, args.stage, args.undo)
+    done = rescue(workspace_of(args), args.id, args.person, args.stage, args.undo)
     return Answer({"sample": done.item, "message": done.message})
 
 
 def _assemble(args: argparse.Namespace, bar: Bar) -> Answer:
     from curation.assemble import Settings, assemble
 
-    result = assemble(_workspace(args), args.name, Settings(args.size, args.open, args.validation), bar)
+    result = assemble(workspace_of(args), args.name, Settings(args.size, args.open, args.validation), bar)
     warnings = (
         []
         if result.report["contamination_checked"]
@@ -263,34 +155,34 @@ def _assemble(args: argparse.Namespace, bar: Bar) -> Answer:
 def _export(args: argparse.Namespace, _bar: Bar) -> Answer:
     from curation.export import export
 
-    done = export(_workspace(args), args.name, args.format, args.files, Path(args.to))
+    done = export(workspace_of(args), args.name, args.format, args.files, Path(args.to))
     return Answer({**done.report, "to": args.to, "unchanged": done.unchanged})
 
 
 def _example(args: argparse.Namespace, bar: Bar) -> Answer:
     from curation.example import example
 
-    result = example(_workspace(args), args.rows, bar)
+    result = example(workspace_of(args), args.rows, bar)
     return Answer({**result.report, **_marks(result)})
 
 
 def _explain(args: argparse.Namespace, _bar: Bar) -> Answer:
     from curation.explain import explain
 
-    return Answer(explain(_workspace(args), args.id))
+    return Answer(explain(workspace_of(args), args.id))
 
 
 def _status(args: argparse.Namespace, _bar: Bar) -> Answer:
     from curation.status import status
 
-    return Answer(status(_workspace(args)))
+    return Answer(status(workspace_of(args)))
 
 
 def _backup(args: argparse.Namespace, _bar: Bar) -> Answer:
     from curation.backup import backup
     from curation.status import status
 
-    workspace = _workspace(args)
+    workspace = workspace_of(args)
     done = backup(workspace, Path(args.file))
     return Answer({**done, "stages": status(workspace)["stages"]})
 
@@ -299,8 +191,8 @@ def _restore(args: argparse.Namespace, _bar: Bar) -> Answer:
     from curation.backup import restore
     from curation.status import status
 
-    done = restore(_folder(args), Path(args.file))
-    return Answer({**done, "stages": status(_workspace(args))["stages"]})
+    done = restore(folder_of(args), Path(args.file))
+    return Answer({**done, "stages": status(workspace_of(args))["stages"]})
 
 
 def _marks(result: Any) -> dict[str, bool]:
@@ -310,7 +202,7 @@ def _marks(result: Any) -> dict[str, bool]:
 # --- words ---
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="python -m curation",
         description="Curate code-instruction data: import, clean, compare, review, freeze, export.",
@@ -329,24 +221,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, help: str, run: Command) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
-    parser.add_argument(
-        "--workspace",
-        metavar="DIR",
-        help=f"where everything is kept (default: {WORKSPACE_VARIABLE}, else workspace/)",
-    )
-    parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
-    parser.set_defaults(run=run)
-    return parser
-
-
 def _add_import(commands: Any) -> None:
     family: argparse.ArgumentParser = commands.add_parser(
         "samples", help="instruction data: `samples import FILE`"
     )
     actions = family.add_subparsers(dest="action", required=True, metavar="import", parser_class=Parser)
-    parser = _command(
+    parser = add_command(
         actions, "import", "import instruction data; bad rows are listed, the rest is kept", _import
     )
     parser.add_argument("file", metavar="FILE", help="JSON, JSONL or Parquet, also .gz; or hf:NAME[:SPLIT]")
@@ -359,14 +239,14 @@ def _add_import(commands: Any) -> None:
 
 
 def _add_clean(commands: Any) -> None:
-    parser = _command(commands, "clean", "drop exact duplicates", _clean)
+    parser = add_command(commands, "clean", "drop exact duplicates", _clean)
     parser.add_argument("--rule", choices=("platypus", "magicoder"), default="platypus",
                         help="platypus: equal instruction and input, longest response stays; "
                         "magicoder: seed, problem or solution seen before")  # fmt: skip
 
 
 def _add_near(commands: Any) -> None:
-    parser = _command(
+    parser = add_command(
         commands,
         "near-duplicates",
         "find look-alikes, keep one of each, ask about the gray ones",
@@ -407,7 +287,9 @@ def _add_near(commands: Any) -> None:
 
 
 def _add_decontaminate(commands: Any) -> None:
-    parser = _command(commands, "decontaminate", "find rows that give away benchmark tasks", _decontaminate)
+    parser = add_command(
+        commands, "decontaminate", "find rows that give away benchmark tasks", _decontaminate
+    )
     parser.add_argument("--benchmark", action="append", required=True, metavar="NAME[=FILE]",
                         help="humaneval, mbpp, ... from a file or the hub, or pystdlib; "
                         "once for each benchmark")  # fmt: skip
@@ -437,27 +319,27 @@ def _add_review(commands: Any) -> None:
         "review", help="the questions for people: list, vote, undo, export, import"
     )
     actions = family.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Parser)
-    listing = _command(actions, "list", "list the questions, most uncertain first", _review)
+    listing = add_command(actions, "list", "list the questions, most uncertain first", _review)
     listing.add_argument("--state", choices=("open", "settled", "disputed"))
     listing.add_argument("--limit", type=_count, help="list at most so many")
-    vote = _command(actions, "vote", "settle a question", _review)
+    vote = add_command(actions, "vote", "settle a question", _review)
     vote.add_argument("item", metavar="ITEM", help="ID@VERSION as `review list` prints it")
     vote.add_argument("verdict", metavar="VERDICT",
                       help="keep-both, keep-left, keep-right, drop-both; "
                       "or duplicate, gray-area, different, idiom with :keep or :drop")  # fmt: skip
     vote.add_argument("--note", default="", metavar="T")
-    undo = _command(actions, "undo", "take your newest vote back", _review)
+    undo = add_command(actions, "undo", "take your newest vote back", _review)
     undo.add_argument("item", metavar="ITEM", nargs="?", help="take back the vote on this item instead")
     for parser in (vote, undo):
         parser.add_argument(
             "--as", dest="person", type=_word, default="me", metavar="NAME", help="who votes (default: me)"
         )
     for name, help in (("export", "write every vote to a file"), ("import", "add votes from a file")):
-        _command(actions, name, help, _review).add_argument("file", metavar="FILE")
+        add_command(actions, name, help, _review).add_argument("file", metavar="FILE")
 
 
 def _add_assemble(commands: Any) -> None:
-    parser = _command(commands, "assemble", "freeze the rows that are left as a version", _assemble)
+    parser = add_command(commands, "assemble", "freeze the rows that are left as a version", _assemble)
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--size", type=int, default=25_000, help="at most so many rows (default 25000)")
     parser.add_argument(
@@ -469,7 +351,7 @@ def _add_assemble(commands: Any) -> None:
     parser.add_argument(
         "--validation", type=_share, default=0.02, help="share of rows set aside (default 0.02)"
     )
-    parser = _command(commands, "export", "write a version as files with a card", _export)
+    parser = add_command(commands, "export", "write a version as files with a card", _export)
     parser.add_argument("name", metavar="NAME")
     parser.add_argument(
         "--format", required=True, choices=("alpaca", "messages", "prompt-completion", "sharegpt")
@@ -479,27 +361,27 @@ def _add_assemble(commands: Any) -> None:
 
 
 def _add_rest(commands: Any) -> None:
-    parser = _command(
+    parser = add_command(
         commands, "example", "make a set from the code on this machine: no network, no key", _example
     )
     parser.add_argument(
         "--rows", type=int, default=3_000, help="documented functions to begin with (Quick 3000, Full 25000)"
     )
-    parser = _command(commands, "explain", "tell everything known of a row", _explain)
+    parser = add_command(commands, "explain", "tell everything known of a row", _explain)
     parser.add_argument("id", metavar="ID")
-    parser = _command(commands, "rescue", "put a dropped row back, as pending for the next stage", _rescue)
+    parser = add_command(commands, "rescue", "put a dropped row back, as pending for the next stage", _rescue)
     parser.add_argument("id", metavar="ID")
     parser.add_argument("--stage", choices=("clean", "near-duplicates", "decontaminate"))
     parser.add_argument("--undo", action="store_true", help="drop it again")
     parser.add_argument(
         "--as", dest="person", type=_word, default="me", metavar="NAME", help="who says so (default: me)"
     )
-    _command(commands, "status", "count the rows of every stage", _status)
+    add_command(commands, "status", "count the rows of every stage", _status)
     for name, help, run in (
         ("backup", "write the workspace to one file", _backup),
         ("restore", "unpack a backup into a new workspace", _restore),
     ):
-        _command(commands, name, help, run).add_argument("file", metavar="FILE")
+        add_command(commands, name, help, run).add_argument("file", metavar="FILE")
 
 
 def _share(text: str) -> float:
