@@ -355,6 +355,26 @@ def go(page: str, **query: str) -> None:
 # Filters live in the address, so that a view can be sent to a colleague and survives a reload.
 
 
+def clicked_row(event: Any) -> int | None:
+    """Give the number of the row of a table that was clicked; None: none was."""
+    cells = event["selection"]["cells"]
+    return cells[0][0] if cells else None
+
+
+def open_row(rows: int) -> int:
+    """Give the number of the row of a table whose evidence is open, by the address; the first without one."""
+    asked = st.query_params.get("open", "0")
+    return min(int(asked), rows - 1) if asked.isdecimal() and len(asked) < 10 else 0
+
+
+def keep_open_row(event: Any) -> None:
+    """Keep the row that was clicked in the address, so that a reload shows the same."""
+    clicked = clicked_row(event)
+    if clicked is not None and str(clicked) != st.query_params.get("open", "0"):
+        set_query(open=str(clicked))
+        st.rerun()
+
+
 def set_query(clear: Sequence[str] = (), **values: str | None) -> None:
     """Change the address: None or "" takes a parameter out."""
     for name in clear:

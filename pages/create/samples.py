@@ -119,8 +119,9 @@ def _table(query: SampleQuery) -> None:
             "Response characters": st.column_config.NumberColumn("Chars", format="localized", width=70),
         },
     )
-    if chosen["selection"]["cells"]:
-        row = rows[chosen["selection"]["cells"][0][0]]
+    clicked = ui.clicked_row(chosen)
+    if clicked is not None:
+        row = rows[clicked]
         # With its page, so that Back finds it again. Only what is ours: Back leaves the row's id here, too.
         known = (*SampleQuery.__dataclass_fields__, *PAGING)
         view = {k: v for k, v in asked.to_dict().items() if k in known and isinstance(v, str)}

@@ -162,8 +162,7 @@ def _read(stage: dict[str, Any]) -> None:
     if not page.lines:
         st.info("No match is like that. Choose other decisions.", icon=":material/search_off:")
         return
-    asked = st.query_params.get("open", "0")
-    chosen = min(int(asked), len(page.lines) - 1) if asked.isdecimal() and len(asked) < 10 else 0
+    chosen = ui.open_row(len(page.lines))
     _table(page.lines)
     with st.container(horizontal=True):
         st.space("stretch")
@@ -214,10 +213,7 @@ def _table(lines: list[MatchLine]) -> None:
             "Decision": st.column_config.TextColumn(width=120),
         },
     )
-    cells = event["selection"]["cells"]
-    if cells and str(cells[0][0]) != st.query_params.get("open", "0"):
-        ui.set_query(open=str(cells[0][0]))
-        st.rerun()
+    ui.keep_open_row(event)
 
 
 def _evidence(match: MatchLine) -> None:

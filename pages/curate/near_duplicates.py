@@ -216,19 +216,6 @@ def _turn(total: int) -> None:
         )
 
 
-def _chosen(rows: int) -> int:
-    asked = st.query_params.get("open", "0")
-    return min(int(asked), rows - 1) if asked.isdecimal() and len(asked) < 10 else 0
-
-
-def _picked(event: Any) -> None:
-    """Keep the row that was clicked in the address, so that a reload shows the same."""
-    cells = event["selection"]["cells"]
-    if cells and str(cells[0][0]) != st.query_params.get("open", "0"):
-        ui.set_query(open=str(cells[0][0]))
-        st.rerun()
-
-
 def _pairs(browser: PairBrowser, threshold: float) -> None:
     left, right = st.columns(2)
     with left:
@@ -253,8 +240,8 @@ def _pairs(browser: PairBrowser, threshold: float) -> None:
     if not lines:
         ui.set_query(PAGING)
         st.rerun()
-    chosen = _chosen(len(lines))
-    _picked(
+    chosen = ui.open_row(len(lines))
+    ui.keep_open_row(
         st.dataframe(
             ui.frame(
                 {
@@ -313,8 +300,8 @@ def _clusters(browser: PairBrowser, threshold: float) -> None:
     if not clusters:
         ui.set_query(PAGING)
         st.rerun()
-    chosen = _chosen(len(clusters))
-    _picked(
+    chosen = ui.open_row(len(clusters))
+    ui.keep_open_row(
         st.dataframe(
             ui.frame(
                 {

@@ -340,8 +340,9 @@ def _held_out_rows(run: LoraRun) -> None:
             "Row": st.column_config.TextColumn(width=150),
         },
     )
-    if chosen["selection"]["cells"]:
-        ui.go("row", id=rows[chosen["selection"]["cells"][0][0]].id)
+    clicked = ui.clicked_row(chosen)
+    if clicked is not None:
+        ui.go("row", id=rows[clicked].id)
 
 
 def _data(run: LoraRun) -> None:

@@ -69,8 +69,9 @@ def _table(rows: list[tuple[Summary, str]]) -> None:
             "Started": st.column_config.DatetimeColumn(format="distance", width=115),
         },
     )
-    if chosen["selection"]["cells"]:
-        ui.go("run", run=rows[chosen["selection"]["cells"][0][0]][0].name)
+    clicked = ui.clicked_row(chosen)
+    if clicked is not None:
+        ui.go("run", run=rows[clicked][0].name)
 
 
 @st.fragment(run_every=3.0)
