@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,26 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def place_folder(partial: Path, folder: Path) -> None:
+    """Give a folder that is whole its name, in place of what has it; its files are on disk before.
+
+    A kill between leaves no folder of that name, and a power cut never half of one.
+    """
+    for file in partial.rglob("*"):
+        if file.is_file():
+            sync_file(file)
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+    sync_folder(folder.parent)
+
+
+def sync_file(file: Path) -> None:
+    """Make what another library wrote to a file survive a power cut."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """Export: a frozen version as files that trainers and `datasets.load_dataset` read, with a card."""
 
-import fcntl
 import io
 import json
 import re
@@ -14,6 +13,7 @@ from typing import Any
 from curation.assemble import read_rows
 from curation.atomic import atomic_write, sweep_partial
 from curation.errors import WrongInput
+from curation.file_lock import locked
 from curation.stage import Report
 from curation.workspace import Workspace
 
@@ -76,8 +76,7 @@ def export(workspace: Workspace, name: str, form: str, files: str, folder: Path)
     folder = folder.expanduser().resolve()
     if folder.exists() and not folder.is_dir():
         raise WrongInput(f"{folder} is a file; give --to a folder")
-    with (workspace.folder / "export.lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two exports into one folder would undo each other
+    with locked(workspace.folder / "export.lock"):  # two exports into one folder would undo each other
         return _export(workspace, name, form, files, folder)
 
 

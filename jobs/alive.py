@@ -6,11 +6,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from curation.file_lock import is_held
 from jobs.keys import environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,28 +29,6 @@ def folder_of(workspace: Path) -> Path:
 
 def log_of(folder: Path, job_id: str) -> Path:
     return folder / "logs" / "jobs" / f"{job_id}.log"
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def is_held(path: Path, by_sharers: bool = False) -> bool:
-    """Tell whether a living process holds this lock. With `by_sharers`, even one that shares it."""
-    try:
-        file = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(file, (fcntl.LOCK_EX if by_sharers else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
 
 
 def take(path: Path) -> int | None:

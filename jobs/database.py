@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curation.errors import DamagedWorkspace, SourceUnavailable
-from jobs.alive import locked, module_lock
+from curation.file_lock import locked
+from jobs.alive import module_lock
 from jobs.keys import without_secrets
 
 if TYPE_CHECKING:

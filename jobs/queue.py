@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curation.errors import WrongInput
+from curation.file_lock import is_held
 from curation.workspace import Workspace
-from jobs.alive import ensure_worker, folder_of, is_held, log_of, worker_name
+from jobs.alive import ensure_worker, folder_of, log_of, worker_name
 from jobs.database import (
     APPLICATION,
     DATABASE,

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from curation.file_lock import is_held
 from curation.workspace import Workspace
 from jobs.alive import (
     APP_LOCK,
     WORKER_LOCK,
     ensure_worker,
     folder_of,
-    is_held,
     module_lock,
     take,
     worker_alive,

@@ -15,7 +15,8 @@ from curation.workspace import Workspace
 from tests.lora_workspace import TINY
 from training import base_model
 from training.base_model import look_up, practice_folder
-from training.practice_base import FACTS, FIM, Settings, practice_base
+from training.format import PRACTICE_FIM as FIM
+from training.practice_base import FACTS, Settings, practice_base
 
 
 @pytest.fixture(scope="module")

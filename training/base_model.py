@@ -7,11 +7,12 @@ model never runs (faults.md S32, S33).
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from curation.errors import SourceUnavailable, WrongInput
+from curation.reading import sha256_of
 from curation.workspace import Workspace
 from training import run as runs
 from training.recipes import FULL, Settings
@@ -94,17 +95,18 @@ def _in_folder(name: str, kind: str, folder: Path) -> BaseModel:
 def _of_run(workspace: Workspace, name: str) -> BaseModel:
     """Go on from a run's result (Magicoder-S trains its second set on top of the first run)."""
     run = runs.find(workspace, name)
-    if run.state not in (runs.FINISHED, runs.STOPPED) or not run.output.is_dir():
+    weights = run.weights
+    if weights is None:
         raise WrongInput(f"The run {name} is {run.state} and has no weights to go on from")
     if run.settings.method == FULL:
-        return _in_folder(name, "run", run.output)
+        return _in_folder(name, "run", weights)
     below = BaseModel.of(run.frozen["base_model"])
-    adapter = sha256((run.output / "adapter_model.safetensors").read_bytes()).hexdigest()
+    adapter = sha256_of(weights / "adapter_model.safetensors")
     rope_theta = run.settings.rope_theta or below.rope_theta
     positions = run.settings.positions or below.positions
     identity = sha256(f"{below.identity} {adapter} {rope_theta} {positions}".encode()).hexdigest()
     return replace(
-        below, name=name, kind="run", adapters=(*below.adapters, str(run.output)), identity=identity,
+        below, name=name, kind="run", adapters=(*below.adapters, str(weights)), identity=identity,
         rope_theta=rope_theta, positions=positions,
     )  # fmt: skip
 
@@ -115,8 +117,7 @@ def _identity(folder: Path) -> str:
     weights = sorted(folder.glob("*.safetensors"))
     is_small = sum(file.stat().st_size for file in weights) <= HASHED_BYTES
     for file in [*sorted(folder.glob("*.json")), *(weights if is_small else ())]:
-        with file.open("rb") as opened:
-            state.update(f"{file.name} {file_digest(opened, 'sha256').hexdigest()}\n".encode())
+        state.update(f"{file.name} {sha256_of(file)}\n".encode())
     for file in () if is_small else weights:
         state.update(f"{file.name} {file.stat().st_size}\n".encode())
     return state.hexdigest()
@@ -131,7 +132,8 @@ def hush() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # it tells of every retry; the last error is told in our words
+    # It tells of every retry; the last error is told in our words.
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 

@@ -6,14 +6,13 @@ and only a folder that holds what its manifest says is ever resumed from.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from curation.atomic import atomic_write, sync_folder
+from curation.atomic import atomic_write, sync_file, sync_folder
+from curation.reading import sha256_of
 
 MANIFEST = "winnow-checkpoint.json"
 PREFIX = "checkpoint-"
@@ -26,10 +25,9 @@ def complete(checkpoint: Path) -> None:
     """
     files = {}
     for file in sorted(one for one in checkpoint.rglob("*") if one.is_file()):
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-            name = file.relative_to(checkpoint).as_posix()
-            files[name] = {"bytes": file.stat().st_size, "sha256": file_digest(opened, "sha256").hexdigest()}
+        sync_file(file)
+        name = file.relative_to(checkpoint).as_posix()
+        files[name] = {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
     sync_folder(checkpoint)
     with atomic_write(checkpoint / MANIFEST) as out:
         out.write(json.dumps({"step": step_of(checkpoint), "files": files}, indent=2).encode())
@@ -45,9 +43,8 @@ def is_complete(checkpoint: Path) -> bool:
         file = checkpoint / name
         if not file.is_file() or file.stat().st_size != wanted["bytes"]:
             return False
-        with file.open("rb") as opened:
-            if file_digest(opened, "sha256").hexdigest() != wanted["sha256"]:
-                return False
+        if sha256_of(file) != wanted["sha256"]:
+            return False
     return True
 
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from training.format import Example
 
 CPU, CUDA = "cpu", "cuda"
-MULTIPLE = 8  # batches are padded to a multiple of it (training/trainer.py; a test holds them together)
-EVAL_TOKENS = 8_192  # padded tokens of a batch of validation rows (training/trainer.py)
-KEPT = 2  # complete checkpoints of a run (training/trainer.py)
+MULTIPLE = 8  # batches are padded to a multiple of it (Platypus finetune.py)
+EVAL_TOKENS = 8_192  # padded tokens of one forward pass when validation rows are looked at
+KEPT = 2  # complete checkpoints on disk
 # Resident bytes of Python with torch 2.13 (CPU), transformers 5.23, peft 0.21 and our modules after a first
 # matrix product and step, measured on x86-64 Linux: 524 MB.
 FLOOR = 524_000_000
@@ -61,6 +61,12 @@ class Shape:
             raise WrongInput(
                 f"The memory of a {family} model is not known before it runs; it is for {', '.join(FAMILIES)}"
             )
+        return cls.read(config)
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> "Shape":
+        """Read config.json of any family with these numbers. Raises WrongInput for a missing number."""
+        family = config.get("model_type", "llama")
         try:
             hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
             biased: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from curation.errors import WrongInput
+from curation.formats import INFILLING
 
 IGNORED = -100  # the label that transformers' loss leaves out
 
@@ -32,13 +33,13 @@ MAGICODER = (
 WIZARDCODER = ALPACA.removesuffix("\n")
 
 # Tokens of the infilling transform: prefix, suffix, middle, end. Families write them differently.
+PRACTICE_FIM = ("<PRE>", "<SUF>", "<MID>", "<EOT>")  # of the practice base
 FIM_TOKENS = (
     ("▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>"),  # Code Llama
-    ("<PRE>", "<SUF>", "<MID>", "<EOT>"),  # the practice base
+    PRACTICE_FIM,
     ("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<|endoftext|>"),  # StarCoder
     ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|endoftext|>"),  # Qwen
 )
-FIM_PARTS = ("prefix", "middle", "suffix")
 
 
 class Tokenizer(Protocol):
@@ -109,7 +110,7 @@ def prompt_of(template: str, row: Mapping[str, Any]) -> str:
 def is_infilling(row: Mapping[str, Any]) -> bool:
     """Tell whether a row was imported as parts of a document: extra columns prefix, middle and suffix."""
     extra = row.get("extra") or {}
-    return all(isinstance(extra.get(part), str) for part in FIM_PARTS)
+    return all(isinstance(extra.get(part), str) for part in INFILLING)
 
 
 def prepare(rows: Iterable[Mapping[str, Any]], tokenizer: Tokenizer, template: str, cutoff: int) -> Prepared:
@@ -140,9 +141,9 @@ def encode(row: Mapping[str, Any], tokenizer: Tokenizer, template: str, cutoff: 
     see the joint token: there the two are tokenised apart.
     """
     prompt, response = prompt_of(template, row), str(row["response"])
-    before, whole = _ids(tokenizer, prompt), _ids(tokenizer, prompt + response)
+    before, whole = text_ids(tokenizer, prompt), text_ids(tokenizer, prompt + response)
     if whole[: len(before)] != before:
-        whole = before + _ids(tokenizer, response)
+        whole = before + text_ids(tokenizer, response)
     ids = [*_begin(tokenizer), *whole, int(tokenizer.eos_token_id or 0)]
     masked = len(_begin(tokenizer)) + len(before)
     labels = [IGNORED] * masked + ids[masked:]
@@ -152,29 +153,29 @@ def encode(row: Mapping[str, Any], tokenizer: Tokenizer, template: str, cutoff: 
 def infill(row: Mapping[str, Any], tokenizer: Tokenizer, cutoff: int) -> Example:
     """Tokenise the parts of an infilling row; every part carries loss.
 
-    PSM: PRE prefix SUF suffix MID middle EOT. SPM: PRE SUF suffix MID prefix+middle EOT, the last two joined
-    before they are tokenised (Code Llama section 2.3). `extra["mode"]` says which; PSM without it.
+    `extra["mode"]` says which of `infilling_ids`' orders it has; PSM without it.
     """
     extra = row["extra"]
-    prefix, middle, suffix = (str(extra[part]) for part in FIM_PARTS)
-    pre, suf, mid, end = fim_ids(tokenizer)
+    prefix, middle, suffix = (str(extra[part]) for part in INFILLING)
     mode = str(extra.get("mode", "psm")).lower()
-    if mode == "spm":
-        ids = [pre, suf, *_ids(tokenizer, suffix), mid, *_ids(tokenizer, prefix + middle), end]
-    elif mode == "psm":
-        ids = [
-            pre,
-            *_ids(tokenizer, prefix),
-            suf,
-            *_ids(tokenizer, suffix),
-            mid,
-            *_ids(tokenizer, middle),
-            end,
-        ]
-    else:
+    if mode not in ("psm", "spm"):
         raise WrongInput(f"Row {row['id']}: the infilling mode {mode!r} must be psm or spm")
-    ids = [*_begin(tokenizer), *ids]
-    return _cut(str(row["id"]), ids, list(ids), cutoff, prefix + middle + suffix, len(_begin(tokenizer)))
+    begin = _begin(tokenizer)
+    ids = [*begin, *infilling_ids(tokenizer, prefix, middle, suffix, mode)]
+    return _cut(str(row["id"]), ids, list(ids), cutoff, prefix + middle + suffix, len(begin))
+
+
+def infilling_ids(tokenizer: Tokenizer, prefix: str, middle: str, suffix: str, mode: str) -> list[int]:
+    """Give the tokens of a document that was cut in three, without a first token.
+
+    PSM: PRE prefix SUF suffix MID middle EOT. SPM: PRE SUF suffix MID prefix+middle EOT, the last two joined
+    before they are tokenised (Code Llama section 2.3).
+    """
+    pre, suf, mid, end = fim_ids(tokenizer)
+    after = text_ids(tokenizer, suffix)
+    if mode == "spm":
+        return [pre, suf, *after, mid, *text_ids(tokenizer, prefix + middle), end]
+    return [pre, *text_ids(tokenizer, prefix), suf, *after, mid, *text_ids(tokenizer, middle), end]
 
 
 def fim_ids(tokenizer: Tokenizer) -> tuple[int, int, int, int]:
@@ -190,7 +191,7 @@ def fim_ids(tokenizer: Tokenizer) -> tuple[int, int, int, int]:
     )
 
 
-def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
+def text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """Tokenise untrusted text as text: what looks like a special token in it stays characters."""
     return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 

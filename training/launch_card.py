@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from curation.errors import WrongInput
+from training import fit
 from training.base_model import BaseModel
 from training.recipes import FULL, LORA, RECIPES, Recipe, Settings, changed, settings_of, value_of
+from training.run import WITH_WEIGHTS
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 MODULES = ("gate_proj", "up_proj", "down_proj", *ATTENTION)  # of a Llama, and those built like it
@@ -170,8 +172,6 @@ def memory(config: Mapping[str, Any] | None, settings: Settings) -> Memory | Non
 
     The first GPU counts where there is one, else the memory of the machine.
     """
-    from training import fit
-
     if config is None:
         return None
     machine = fit.machine_memory()
@@ -218,49 +218,28 @@ def _method_words(method: str) -> str:
 
 
 def trainable_parameters(config: Mapping[str, Any], settings: Settings) -> int | None:
-    """Count what will be trained, by the base's config.json; None: it is no Llama by its config.
-
-    A LoRA has two matrices a target: rank x in, and out x rank.
-    """
+    """Count what will be trained, by the base's config.json; None: it is no Llama by its config."""
     if settings.method == FULL:
         return all_parameters(config)
-    shapes = _shapes(config)
-    if shapes is None or any(target not in shapes for target in settings.targets):
+    shape = _shape(config)
+    if shape is None or any(target not in shape.linears for target in settings.targets):
         return None
-    return sum(settings.rank * sum(shapes[target]) for target in set(settings.targets)) * int(
-        config["num_hidden_layers"]
-    )
+    return fit.trainable_parameters(shape, settings)
 
 
 def all_parameters(config: Mapping[str, Any]) -> int | None:
     """Count a Llama's weights by its config; None: it is built otherwise."""
-    shapes = _shapes(config)
-    if shapes is None or config.get("model_type") not in LLAMAS or "vocab_size" not in config:
+    shape = _shape(config)
+    if shape is None or config.get("model_type") not in LLAMAS or shape.biased:
         return None
-    if config.get("attention_bias") or config.get("mlp_bias"):
-        return None
-    hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
-    words = int(config["vocab_size"]) * hidden
-    a_layer = sum(size_in * size_out for size_in, size_out in shapes.values()) + 2 * hidden
-    return words + layers * a_layer + hidden + (0 if config.get("tie_word_embeddings") else words)
+    return shape.parameters
 
 
-def _shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, int]] | None:
-    """Give (in, out) of each module of a layer; keys and values may have fewer heads."""
+def _shape(config: Mapping[str, Any]) -> fit.Shape | None:
     try:
-        hidden, inner = int(config["hidden_size"]), int(config["intermediate_size"])
-        heads = int(config["num_attention_heads"])
-        int(config["num_hidden_layers"])
-        size = int(config.get("head_dim") or hidden // heads)
-        narrow = int(config.get("num_key_value_heads") or heads) * size
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return fit.Shape.read(config)
+    except WrongInput:
         return None
-    wide = heads * size
-    return {
-        "gate_proj": (hidden, inner), "up_proj": (hidden, inner), "down_proj": (inner, hidden),
-        "q_proj": (hidden, wide), "k_proj": (hidden, narrow), "v_proj": (hidden, narrow),
-        "o_proj": (wide, hidden),
-    }  # fmt: skip
 
 
 # --- settings that a person changes ---
@@ -341,4 +320,4 @@ def _scalar(value: Any) -> str:
 
 def base_choices(runs: Sequence[tuple[str, str]]) -> list[str]:
     """Name the bases a select box offers: practice, then runs (name, state) that have weights."""
-    return ["practice", *(name for name, state in runs if state in ("finished", "stopped"))]
+    return ["practice", *(name for name, state in runs if state in WITH_WEIGHTS)]

@@ -6,15 +6,14 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version as version_of
-from pathlib import Path
 from typing import Any
 
 from curation import __version__
 from curation.assemble import read_rows
-from curation.atomic import sweep_partial, sync_folder
+from curation.atomic import place_folder, sweep_partial
 from curation.errors import CurationError, StageCancelled, WrongInput
 from curation.stage import silent
 from curation.workspace import Workspace
@@ -22,7 +21,7 @@ from training import base_model, checkpoints, fit
 from training import run as runs
 from training.base_model import BaseModel
 from training.format import Prepared, prepare
-from training.recipes import FULL, LORA, Settings, find, settings_of
+from training.recipes import FULL, LORA, Settings, settings_of
 from training.run import LoraRun, TrainingFailed
 
 Show = Callable[[str, int, int], None]
@@ -142,8 +141,7 @@ class _Training:
     def train(self) -> dict[str, Any]:
         asked = self.run.asked_to_stop()
         if asked is not None and asked["discard"]:
-            runs.finish_discarded(self.run)
-            return dict(self.run.result or {})
+            return runs.finish_discarded(self.run)
         self.show("loading the base model", 0, 0)
         base = BaseModel.of(self.run.frozen["base_model"])
         self._refuse_another_base(base)
@@ -151,10 +149,9 @@ class _Training:
         rows, validation = self._rows(tokenizer)
         model = self._model(base)
         trainer, watch = self._trainer(model, tokenizer, rows, validation)
-        trainer_state = self._go(trainer, len(rows.examples))
+        trainer_state = self._go(trainer)
         if watch.stopped_by is not None and watch.stopped_by["discard"]:
-            runs.finish_discarded(self.run)
-            return dict(self.run.result or {})
+            return runs.finish_discarded(self.run)
         return self._finish(trainer, tokenizer, trainer_state, watch)
 
     def _refuse_another_base(self, base: BaseModel) -> None:
@@ -253,7 +250,7 @@ class _Training:
         trainer.remove_callback(PrinterCallback)  # the curves are kept; standard output is for the report
         return trainer, watch
 
-    def _go(self, trainer: Any, rows: int) -> Any:
+    def _go(self, trainer: Any) -> Any:
         """Train from the newest complete checkpoint, or from the start."""
         self.show("looking for a checkpoint", 0, 0)
         self.run.checkpoints.mkdir(exist_ok=True)
@@ -375,27 +372,8 @@ def _write_weights(run: LoraRun, model: Any, tokenizer: Any, result: Mapping[str
     model.save_pretrained(str(partial))
     tokenizer.save_pretrained(str(partial))
     (partial / "README.md").write_text(card(run, result), encoding="utf-8")
-    for file in partial.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
-    with suppress(FileNotFoundError):  # of an earlier stop
-        shutil.rmtree(run.output)
-    partial.rename(run.output)
-    sync_folder(run.folder)
+    place_folder(partial, run.output)  # where that of an earlier stop may be
 
 
 def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def find_recipe_base(recipe: str) -> str:
-    """Name the base model that a recipe's paper trained."""
-    return find(recipe).base
-
-
-def weights_in(run: LoraRun) -> Path:
-    """Give the folder of a run's weights. Raises WrongInput when it has none."""
-    if run.state not in (runs.FINISHED, runs.STOPPED) or not run.output.is_dir():
-        raise WrongInput(f"The run {run.name} is {run.state}; it has no weights yet")
-    return run.output

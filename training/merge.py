@@ -5,14 +5,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from curation.atomic import sync_folder
+from curation.atomic import place_folder
 from curation.errors import WrongInput
 from curation.stage import silent
 from curation.workspace import Workspace
 from training import base_model
 from training import run as runs
 from training.base_model import BaseModel
-from training.lora import Show, weights_in
+from training.lora import Show
 from training.recipes import FULL
 
 MARK = "winnow-merge.json"  # written into the folder before it gets its name
@@ -25,7 +25,9 @@ def merge(workspace: Workspace, name: str, folder: Path, show: Show = silent) ->
     no adapter, or the folder holds something else.
     """
     run = runs.find(workspace, name)
-    adapter = weights_in(run)
+    adapter = run.weights
+    if adapter is None:
+        raise WrongInput(f"The run {run.name} is {run.state}; it has no weights yet")
     if run.settings.method == FULL:
         raise WrongInput(f"{name} trained all weights; its model is {adapter}, there is nothing to merge")
     folder = folder.expanduser().resolve()
@@ -41,16 +43,13 @@ def merge(workspace: Workspace, name: str, folder: Path, show: Show = silent) ->
     base_model.load_tokenizer(base).save_pretrained(str(partial))
     shutil.copy(adapter / "README.md", partial / "README.md")
     (partial / MARK).write_text(json.dumps({"run": name, "base_model": base.facts()}, indent=2))
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
-    sync_folder(folder.parent)
+    place_folder(partial, folder)
     parameters = sum(one.numel() for one in model.parameters())
     return {"run": name, "to": str(folder), "parameters": parameters}
 
 
 def merged(base: BaseModel, adapter: Path, run: runs.LoraRun) -> Any:
-    """Give the model in memory, in the precision it was stored in."""
+    """Give the model in memory, in float32."""
     from dataclasses import replace
 
     from peft import PeftModel

@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.recipes import LORA, changed, find
+from training.recipes import LORA, find
 from training.run import LoraRun
+from training.run_report import means
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 60
@@ -81,11 +82,10 @@ def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
     """Draw values as bars, a mean each when there are more than fit."""
     if not values:
         return ""
-    size = max(1, -(-len(values) // width))
-    means = [sum(values[n : n + size]) / len(values[n : n + size]) for n in range(0, len(values), size)]
-    low, high = min(means), max(means)
+    shown = means(values, width)
+    low, high = min(shown), max(shown)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(BARS[round((one - low) * scale)] for one in means)
+    return "".join(BARS[round((one - low) * scale)] for one in shown)
 
 
 def _data(run: LoraRun) -> dict[str, Any]:
@@ -102,7 +102,6 @@ def _data(run: LoraRun) -> dict[str, Any]:
 
 def _recipe(run: LoraRun) -> str:
     settings, recipe = run.settings, find(run.frozen["recipe"])
-    differs = changed(recipe.name, settings)
     lines = [
         f"## Recipe: {recipe.name}\n",
         f"{recipe.about}.\n",
@@ -110,7 +109,7 @@ def _recipe(run: LoraRun) -> str:
         "|---|---|---|",
     ]
     for name, value in run.frozen["settings"].items():
-        source = "changed here" if name in differs else recipe.source_of(name, settings)
+        source = recipe.source_of(name, settings)
         shown = ", ".join(value) if isinstance(value, (list, tuple)) else value
         lines.append(f"| {name} | `{shown}` | {source} |")
     return "\n".join(lines) + "\n"

@@ -6,10 +6,8 @@ held-out loss in bits a byte, before and after. Seeded: the same files on the sa
 weights.
 """
 
-import fcntl
 import json
 import math
-import os
 import random
 import shutil
 import sysconfig
@@ -18,21 +16,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from curation.atomic import sync_folder
+from curation.atomic import place_folder
 from curation.errors import StageCancelled, WrongInput
+from curation.file_lock import tried
 from curation.installed_code import ALLOWED_LICENCES, package_files
+from curation.reading import sha256_of
 from curation.stage import silent
 from curation.workspace import Workspace
 from training.base_model import hush, practice_folder
+from training.format import PRACTICE_FIM, infilling_ids, text_ids
 from training.lora import WATCH_SECONDS, Show
 
 FACTS = "practice.json"  # beside the weights: how they came about
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
-FIM = ("<PRE>", "<SUF>", "<MID>", "<EOT>")
 LEFT_OUT = frozenset({"test", "tests", "idle_test", "lib2to3", "site-packages", "__pycache__"})
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}### Instruction:\n"
@@ -98,15 +98,13 @@ def practice_base(
 def _alone(folder: Path, show: Show) -> Iterator[None]:
     """Keep other processes from making it at the same time; the system ends that however we end."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("wb") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                show("waiting: another process makes it", 0, 0)
-                time.sleep(WATCH_SECONDS)
-        yield
+    while True:
+        with tried(folder.with_name(f"{folder.name}.lock")) as ours:
+            if ours:
+                yield
+                return
+        show("waiting: another process makes it", 0, 0)
+        time.sleep(WATCH_SECONDS)
 
 
 def _made(folder: Path, settings: Settings, show: Show) -> dict[str, Any]:
@@ -119,13 +117,7 @@ def _made(folder: Path, settings: Settings, show: Show) -> dict[str, Any]:
     except KeyboardInterrupt:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    for file in partial.iterdir():
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
-    sync_folder(folder.parent)
+    place_folder(partial, folder)
     return facts
 
 
@@ -154,7 +146,7 @@ def _make(folder: Path, settings: Settings, show: Show) -> dict[str, Any]:
         "settings": asdict(settings),
         "bits_per_byte_before": round(before, 4),
         "bits_per_byte": round(after, 4),
-        "sha256": _digest(folder / "model.safetensors"),
+        "sha256": sha256_of(folder / "model.safetensors"),
         "seconds": round(time.monotonic() - began, 1),
     }
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -202,13 +194,13 @@ def _tokenizer(texts: Sequence[str], settings: Settings) -> Any:
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=settings.vocabulary, special_tokens=[BOS, EOS, PAD, *FIM], show_progress=False,
+        vocab_size=settings.vocabulary, special_tokens=[BOS, EOS, PAD, *PRACTICE_FIM], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
     made.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=made, bos_token=BOS, eos_token=EOS, pad_token=PAD,
-        additional_special_tokens=list(FIM), model_max_length=settings.positions,
+        additional_special_tokens=list(PRACTICE_FIM), model_max_length=settings.positions,
     )  # fmt: skip
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
@@ -259,18 +251,15 @@ def _packed(tokenizer: Any, texts: Sequence[str], settings: Settings) -> Any:
     import torch
 
     chance = random.Random(settings.random_seed)
-    pre, suf, mid, end = tokenizer.convert_tokens_to_ids(list(FIM))
     stream: list[int] = []
     for text in chance.sample(list(texts), len(texts)):
         if chance.random() < settings.fim_rate and len(text) > 2:
             low, high = sorted(chance.sample(range(len(text) + 1), 2))
-            a, b, c = (_ids(tokenizer, part) for part in (text[:low], text[low:high], text[high:]))
-            if chance.random() < 0.5:
-                stream += [tokenizer.bos_token_id, pre, *a, suf, *c, mid, *b, end]
-            else:
-                stream += [tokenizer.bos_token_id, pre, suf, *c, mid, *_ids(tokenizer, text[:high]), end]
+            mode = "psm" if chance.random() < 0.5 else "spm"
+            parts = (text[:low], text[low:high], text[high:])
+            stream += [tokenizer.bos_token_id, *infilling_ids(tokenizer, *parts, mode)]
         else:
-            stream += [tokenizer.bos_token_id, *_ids(tokenizer, text), tokenizer.eos_token_id]
+            stream += [tokenizer.bos_token_id, *text_ids(tokenizer, text), tokenizer.eos_token_id]
     whole = len(stream) // settings.length * settings.length
     rows = torch.tensor(stream[:whole]).view(-1, settings.length)
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(settings.random_seed))
@@ -285,19 +274,10 @@ def bits_per_byte(model: Any, tokenizer: Any, texts: Sequence[str], length: int)
     model.eval()
     with torch.no_grad():
         for text in texts:
-            ids = [tokenizer.bos_token_id, *_ids(tokenizer, text)]
+            ids = [tokenizer.bos_token_id, *text_ids(tokenizer, text)]
             size += len(text.encode())
             for start in range(0, len(ids) - 1, length):
                 window = torch.tensor([ids[start : start + length + 1]])
                 if window.shape[1] > 1:
                     nats += float(model(input_ids=window, labels=window).loss) * (window.shape[1] - 1)
     return nats / math.log(2) / max(1, size)
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return file_digest(opened, "sha256").hexdigest()

@@ -44,6 +44,7 @@ class Settings:
     alpha: int = 16
     dropout: float = 0.05
     targets: tuple[str, ...] = MLP
+    # Code Llama's long-context stage (section 2.4): 1,000,000, positions and cutoff 16,384, rate 2e-5.
     rope_theta: float = 0.0  # 0: the base model's own
     positions: int = 0  # the longest sequence the model is told of; 0: the base model's own
     quantize: str = "none"  # or "4bit" (QLoRA: NF4, double quantisation), with CUDA and bitsandbytes
@@ -128,9 +129,8 @@ class Recipe:
     def source_of(self, field: str, settings: Settings) -> str:
         """Say where a value is from: the paper, or "ours", or the person who changed it."""
         value = getattr(settings, field)
-        if field == "method":
-            return f"{self.name} was published as {self.published_as}" if value != self.published_as else (
-                self.sources.get(field, "ours"))  # fmt: skip
+        if field == "method" and value != self.published_as:
+            return f"{self.name} was published as {self.published_as}"
         if (
             field == "learning_rate"
             and settings.method == LORA
@@ -291,8 +291,6 @@ _RECIPES = (
     ),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
-# Code Llama's long-context stage (section 2.4): what to set to train as it did.
-LONG_CONTEXT = {"rope_theta": 1_000_000.0, "positions": 16_384, "cutoff": 16_384, "learning_rate": 2e-5}
 
 
 def find(name: str) -> Recipe:

@@ -13,12 +13,11 @@
 Standard library only: pages read runs without torch.
 """
 
-import fcntl
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,15 +25,18 @@ from typing import Any
 
 from curation.atomic import atomic_write
 from curation.errors import CurationError, WrongInput
+from curation.file_lock import is_held, locked, tried
 from curation.workspace import Workspace
 from training.recipes import FULL, Settings, settings_of
 
 SETTINGS, DATA, RESULT = "settings.json", "data.json", "result.json"
 STOP, FAILURE, MEASUREMENTS = "stop.json", "failure.json", "measurements.jsonl"
+LOCK = "run.lock"  # held by the process that trains
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 WAITING, RUNNING, FINISHED = "waiting", "running", "finished"
 STOPPED, FAILED, DISCARDED = "stopped", "failed", "discarded"
+WITH_WEIGHTS = (FINISHED, STOPPED)
 
 
 class TrainingFailed(CurationError):
@@ -84,6 +86,11 @@ class LoraRun:
         return self.folder / ("model" if self.frozen.get("settings", {}).get("method") == FULL else "adapter")
 
     @property
+    def weights(self) -> Path | None:
+        """Where its weights are; None: it has none, or none that are whole."""
+        return self.output if self.state in WITH_WEIGHTS and self.output.is_dir() else None
+
+    @property
     def state(self) -> str:
         """waiting, running, finished, stopped, failed or discarded, by what lies in the folder."""
         result = self.result
@@ -94,29 +101,12 @@ class LoraRun:
         return FAILED if (self.folder / FAILURE).exists() else WAITING
 
     def is_locked(self) -> bool:
-        """Tell whether a living process trains it: the system releases the lock however that process ends."""
-        try:
-            file = os.open(self.folder / "run.lock", os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(file)
-        return False
+        """Tell whether a living process trains it."""
+        return is_held(self.folder / LOCK)
 
-    @contextmanager
-    def locked(self) -> Iterator[bool]:
+    def locked(self) -> AbstractContextManager[bool]:
         """Hold the run while it trains. Gives False when another process holds it."""
-        with (self.folder / "run.lock").open("wb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        return tried(self.folder / LOCK)
 
     def measurements(self) -> list[dict[str, Any]]:
         """Give what was measured, the oldest first; a line that a kill cut off is left out."""
@@ -180,8 +170,7 @@ def create(workspace: Workspace, frozen: Mapping[str, Any], name: str | None = N
     So two clicks start one run. Raises WrongInput for a name that is taken or cannot be a folder's.
     """
     folder = workspace.folder / "runs"
-    with (folder / "create.lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / "create.lock"):
         wanted = json.loads(json.dumps(frozen))
         for run in runs(workspace):
             same = {key: value for key, value in run.frozen.items() if key != "created_at"} == wanted
@@ -206,7 +195,8 @@ def _free_name(folder: Path, frozen: Mapping[str, Any]) -> str:
 def stop(workspace: Workspace, name: str, discard: bool = False) -> LoraRun:
     """Ask a run to stop after its current step: its weights are kept, or with `discard` thrown away.
 
-    A run that nobody trains is ended at once. Raises WrongInput when it is over already.
+    With `discard` a run that nobody trains is ended at once; without it, by the next attempt, after a step.
+    Raises WrongInput when it is over already.
     """
     run = find(workspace, name)
     if run.result is not None:
@@ -232,12 +222,12 @@ def reopen(workspace: Workspace, name: str) -> LoraRun:
     return run
 
 
-def finish_discarded(run: LoraRun) -> None:
-    """Remove the weights of a run; its settings and curves stay."""
-    import shutil
-
+def finish_discarded(run: LoraRun) -> dict[str, Any]:
+    """Remove the weights of a run; its settings and curves stay. Gives its result."""
     shutil.rmtree(run.checkpoints, ignore_errors=True)
-    run.write(RESULT, {"run": run.name, "state": DISCARDED, "steps": last_step(run)})
+    result = {"run": run.name, "state": DISCARDED, "steps": last_step(run)}
+    run.write(RESULT, result)
+    return result
 
 
 def last_step(run: LoraRun) -> int:

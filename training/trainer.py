@@ -17,16 +17,14 @@ from transformers import (
 )
 
 from training import checkpoints
+from training.fit import EVAL_TOKENS, KEPT, MULTIPLE
 from training.format import IGNORED, Example
 from training.recipes import Settings
 from training.run import LoraRun, TrainingFailed
 
 Show = Callable[[str, int, int], None]
-MULTIPLE = 8  # batches are padded to a multiple of it (Platypus finetune.py)
-KEPT = 2  # complete checkpoints on disk
 TRAINER_STATE = "trainer_state.json"
 TRAINING_ARGS_NAME = "training_args.bin"  # a pickle of an object: reading one runs code, and nobody reads it
-EVAL_TOKENS = 8_192  # padded tokens of one forward pass when validation rows are looked at
 
 
 class Rows(torch.utils.data.Dataset[dict[str, Any]]):
