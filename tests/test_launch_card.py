@@ -120,9 +120,10 @@ def test_a_recipe_trained_otherwise_than_published_says_so(base: BaseModel) -> N
 def test_a_base_that_was_not_fetched_is_said_to_be_unknown() -> None:
     hub = BaseModel("codellama/CodeLlama-7b-hf", "hub", "codellama/CodeLlama-7b-hf")
     told = card(MANIFEST, RECIPES["platypus-7b"], settings_of("platypus-7b"), hub, 0)
-    assert ("Trained parameters", "unknown yet", "the base is fetched when the run begins") in told.facts
+    assert ("Trained parameters", "not known yet", "the base is fetched when the run begins") in told.facts
     assert [note for note in told.notes if "fetched from the hub" in note]
-    assert "Memory" not in [label for label, _, _ in told.facts]
+    unknown = [label for label, value, _ in told.facts if value == "not known yet"]
+    assert unknown == ["Tokens", "Time", "Memory", "Disk", "Trained parameters"]
 
 
 def test_a_run_that_will_not_fit_says_what_helps(base: BaseModel) -> None:

@@ -157,6 +157,21 @@ def _targets(shape: Shape, settings: Settings) -> tuple[str, ...]:
     return known
 
 
+def missing_targets(config: Mapping[str, Any] | None, settings: Settings) -> str:
+    """Say which targets a base model does not have; "": it has all, or they are known only once it is loaded.
+
+    peft passes over a name that no module has, as long as another one fits: a slip would train less than
+    asked.
+    """
+    if config is None or settings.method == FULL or config.get("model_type") not in FAMILIES:
+        return ""
+    known = Shape.of(config).linears
+    missing = [name for name in settings.targets if name not in known]
+    if not missing:
+        return ""
+    return f"targets {', '.join(missing)}: the base model has no such modules; it has {', '.join(known)}"
+
+
 def estimate(
     config: Mapping[str, Any], settings: Settings, device: str = CPU, length: int | None = None,
     padded: bool | None = None,

@@ -13,6 +13,8 @@ from typing import Any
 from curation.errors import WrongInput
 from training import fit
 from training.base_model import BaseModel
+from training.pace import Pace
+from training.preflight import FEW, RowCheck
 from training.recipes import FULL, LORA, RECIPES, Recipe, Settings, changed, settings_of, value_of
 from training.run import WITH_WEIGHTS
 
@@ -43,66 +45,188 @@ MOST: dict[str, float] = {"dropout": 0.99, "beta_2": 1.0, "warm_up_share": 1.0, 
 MOST_INT, MOST_FLOAT = 1_000_000_000, 1e12  # what a number box of a browser can hold, and more than enough
 
 
+Fact = tuple[str, str, str]  # label, value, more
+
+
 @dataclass(frozen=True)
 class Card:
     """What the page says before Train is pressed: facts (label, value, more) and notes."""
 
-    facts: list[tuple[str, str, str]] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  # each by itself would end the run at its start
 
 
 def card(
-    manifest: Mapping[str, Any], recipe: Recipe, settings: Settings, base: BaseModel, open_cases: int
+    manifest: Mapping[str, Any],
+    recipe: Recipe,
+    settings: Settings,
+    base: BaseModel,
+    open_cases: int,
+    looked: RowCheck | None = None,
+    pace: Pace | None = None,
 ) -> Card:
-    """Say what training a version with these settings comes to. `open_cases` are those of now."""
-    report = manifest["report"]
-    held_out = int(report["validation"])
-    rows = int(report["rows"]) - held_out
+    """Say what training a version with these settings comes to. `open_cases` are those of now.
+
+    `looked` is what a sample of its rows came to, `pace` how long it takes; None: not known before it begins.
+    """
+    counts = Counts.of(manifest, settings, looked)
     config = base.config()
+    needs = memory(config, settings)
     facts = [
-        _rows_fact(rows, held_out, settings),
-        _steps_fact(rows, settings),
+        _rows_fact(counts, settings),
+        _steps_fact(counts, settings),
+        _tokens_fact(counts, looked),
+        _time_fact(pace),
+        _memory_fact(needs),
+        _disk_fact(needs),
         _parameters_fact(config, settings),
         _rate_fact(recipe, settings),
         _benchmarks_fact(manifest),
     ]
     warnings = [
-        *_warnings(manifest, settings, rows, held_out, open_cases),
+        *_memory_warnings(needs),
+        *_warnings(manifest, settings, counts, open_cases),
         *_length_warnings(config, settings),
+        *(looked.warnings if looked else ()),
     ]
-    needs = memory(config, settings)
-    notes = _notes(recipe, settings, base)
-    if needs is not None:
-        facts.append(("Memory", f"about {needs.needed}", needs.more))
-        notes.append(f"Its folder takes up to {needs.disk} on disk: checkpoints and the result.")
-        if needs.advice:
-            told = f"It will not fit: it takes about {needs.needed}, and {needs.available} are free."
-            warnings.insert(0, f"{told} What helps: {'; '.join(needs.advice)}.")
-    return Card(facts, warnings, notes)
+    notes = [*_notes(recipe, settings, base), *_row_notes(looked, settings)]
+    return Card(facts, warnings, notes, _problems(config, settings, looked))
 
 
-def _rows_fact(rows: int, held_out: int, settings: Settings) -> tuple[str, str, str]:
-    looked_at = min(held_out, settings.eval_rows or held_out)
-    more = f"{held_out:,} held out" if held_out else "none held out"
-    more += f", {looked_at:,} of them measured" if looked_at < held_out else ""
-    return "Rows to train on", f"{rows:,}", more
+@dataclass(frozen=True)
+class Counts:
+    """How much there is to train on; tokens are those of a sample of rows, carried over to all."""
+
+    rows: int  # of the training split
+    usable: int  # of them, those with a token to learn from, as far as is known
+    held_out: int
+    measured: int  # held-out rows that are looked at
+    steps: int
+    tokens: float | None = None  # of all steps; None: the tokenizer is not here
+    measured_tokens: float | None = None  # of all evaluations
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any], settings: Settings, looked: RowCheck | None) -> "Counts":
+        report = manifest["report"]
+        held_out = int(report["validation"])
+        rows = int(report["rows"]) - held_out
+        usable = round(rows * (1 - looked.unusable)) if looked else rows
+        measured = min(held_out, settings.eval_rows or held_out)
+        steps = settings.steps_of(usable)
+        if looked is None or not looked.tokens:
+            return cls(rows, usable, held_out, measured, steps)
+        evaluations = 2 + (steps - 1) // settings.eval_every  # before the first step, and after the last
+        return cls(
+            rows, usable, held_out, measured, steps,
+            tokens=looked.tokens * min(steps * settings.batch, usable * _passes(steps, usable, settings)),
+            measured_tokens=looked.tokens * measured * evaluations,
+        )  # fmt: skip
 
 
-def _steps_fact(rows: int, settings: Settings) -> tuple[str, str, str]:
-    steps = settings.steps_of(rows)
-    passes = steps * settings.batch / max(1, rows)
-    warm_up = settings.warm_up_of(steps)
+def _passes(steps: int, rows: int, settings: Settings) -> float:
+    return steps / max(1, -(-rows // settings.batch))
+
+
+def _rows_fact(counts: Counts, settings: Settings) -> Fact:
+    more = f"{counts.held_out:,} held out" if counts.held_out else "none held out"
+    more += f", {counts.measured:,} of them measured" if counts.measured < counts.held_out else ""
+    about = "" if counts.usable == counts.rows else f"about {counts.usable:,} of "
+    return "Rows to train on", f"{about}{counts.rows:,}", more
+
+
+def _steps_fact(counts: Counts, settings: Settings) -> Fact:
+    warm_up = settings.warm_up_of(counts.steps)
+    passes = counts.steps * settings.batch / max(1, counts.usable)
     more = f"{warm_up:,} warm up · {settings.batch:,} rows a step · {passes:.2f} passes"
-    return "Steps", f"{steps:,}", more
+    return "Steps", f"{counts.steps:,}", more
 
 
-def _parameters_fact(config: Mapping[str, Any] | None, settings: Settings) -> tuple[str, str, str]:
+def _tokens_fact(counts: Counts, looked: RowCheck | None) -> Fact:
+    if counts.tokens is None or looked is None:
+        return "Tokens", "not known yet", "counted when the run begins: the tokenizer is not here"
+    more = (
+        f"{looked.tokens:,.0f} a row · loss on {looked.learned:.0%} · by {looked.looked_at:,} rows looked at"
+    )
+    return "Tokens", f"about {_short(counts.tokens)}", more
+
+
+def _short(number: float) -> str:
+    """Write a large number as a person says it: 1.2 million."""
+    for size, word in ((1e9, " billion"), (1e6, " million")):
+        if number >= size:
+            return f"{number / size:.3g}{word}"
+    return f"{float(f'{number:.3g}'):,.0f}"
+
+
+def _time_fact(pace: Pace | None) -> Fact:
+    if pace is None:
+        return "Time", "not known yet", "no run on this machine tells; told after the first steps"
+    by = f"by run {pace.by}" if pace.same_base else f"roughly, by run {pace.by} on another base"
+    return "Time", f"about {_duration(pace.seconds)}", f"{by}: {pace.tokens_per_second:,.0f} tokens a second"
+
+
+def _duration(seconds: float) -> str:
+    """Write a duration no finer than it is known."""
+    for size, word in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 1.5 * size:
+            return f"{float(f'{seconds / size:.2g}'):g} {word}"
+    return f"{max(1, round(seconds, -1)):.0f} seconds"
+
+
+def _memory_fact(needs: "Memory | None") -> Fact:
+    if needs is None:
+        return "Memory", "not known yet", "its config.json is not here, or of a family not known"
+    return "Memory", f"about {needs.needed}", needs.more
+
+
+def _disk_fact(needs: "Memory | None") -> Fact:
+    if needs is None:
+        return "Disk", "not known yet", "checkpoints and the result"
+    return "Disk", f"up to {needs.disk}", "checkpoints and the result"
+
+
+def _memory_warnings(needs: "Memory | None") -> list[str]:
+    if needs is None or not needs.advice:
+        return []
+    told = f"It will not fit: it takes about {needs.needed}, and {needs.available} are free."
+    return [f"{told} What helps: {'; '.join(needs.advice)}."]
+
+
+def _row_notes(looked: RowCheck | None, settings: Settings) -> list[str]:
+    if looked is None:
+        return []
+    found = []
+    if looked.cut >= FEW:
+        found.append(
+            f"About {looked.cut:.0%} of the rows are cut at {settings.cutoff:,} tokens: they do not learn "
+            "to end."
+        )
+    if looked.joined:
+        found.append(_joined_note(looked))
+    return found
+
+
+def _joined_note(looked: RowCheck) -> str:
+    return (
+        f"In about {looked.joined:.0%} of the rows this tokenizer would join the template's last newline "
+        "with the answer; there both are tokenised apart, as they will be at generation."
+    )
+
+
+def _problems(config: Mapping[str, Any] | None, settings: Settings, looked: RowCheck | None) -> list[str]:
+    found = [looked.problem] if looked and looked.problem else []
+    missing = fit.missing_targets(config, settings)
+    return [*found, missing] if missing else found
+
+
+def _parameters_fact(config: Mapping[str, Any] | None, settings: Settings) -> Fact:
     if config is None:
-        return "Trained parameters", "unknown yet", "the base is fetched when the run begins"
+        return "Trained parameters", "not known yet", "the base is fetched when the run begins"
     trained = trainable_parameters(config, settings)
     if trained is None:
-        return "Trained parameters", "unknown yet", "counted when the run begins: no Llama by its config"
+        return "Trained parameters", "not known yet", "counted when the run begins: no Llama by its config"
     if settings.method == FULL:
         return "Trained parameters", f"{trained:,}", "all weights"
     total = all_parameters(config)
@@ -110,12 +234,12 @@ def _parameters_fact(config: Mapping[str, Any] | None, settings: Settings) -> tu
     return "Trained parameters", f"{trained:,}", f"LoRA of rank {settings.rank} · {share}"
 
 
-def _rate_fact(recipe: Recipe, settings: Settings) -> tuple[str, str, str]:
+def _rate_fact(recipe: Recipe, settings: Settings) -> Fact:
     source = recipe.source_of("learning_rate", settings)
     return "Learning rate", f"{settings.learning_rate:g}", f"{settings.scheduler} · {source}"
 
 
-def _benchmarks_fact(manifest: Mapping[str, Any]) -> tuple[str, str, str]:
+def _benchmarks_fact(manifest: Mapping[str, Any]) -> Fact:
     """Say against which benchmarks its rows were checked; a warning says so, too, when against none."""
     named = [_tasks(name, int(facts["items"])) for name, facts in sorted(manifest["benchmarks"].items())]
     return "Benchmarks checked", f"{len(named):,}" if named else "none", " · ".join(named)
@@ -125,9 +249,7 @@ def _tasks(name: str, number: int) -> str:
     return f"{name}, {number:,} {'task' if number == 1 else 'tasks'}"
 
 
-def _warnings(
-    manifest: Mapping[str, Any], settings: Settings, rows: int, held_out: int, open_cases: int
-) -> list[str]:
+def _warnings(manifest: Mapping[str, Any], settings: Settings, counts: Counts, open_cases: int) -> list[str]:
     found = []
     if not manifest["report"]["contamination_checked"]:
         found.append(
@@ -136,10 +258,10 @@ def _warnings(
     if open_cases:
         cases = "1 review case is open" if open_cases == 1 else f"{open_cases:,} review cases are open"
         found.append(f"{cases} now. This version stays as it was frozen: answers count in the next one.")
-    if not held_out:
+    if not counts.held_out:
         found.append("No row is held out: nobody will see whether it learns or only remembers.")
-    if rows < settings.batch:
-        found.append(f"A step takes {settings.batch:,} rows, and there are {rows:,}: fewer a step.")
+    if counts.rows < settings.batch:
+        found.append(f"A step takes {settings.batch:,} rows, and there are {counts.rows:,}: fewer a step.")
     return found
 
 
@@ -185,7 +307,7 @@ def memory(config: Mapping[str, Any] | None, settings: Settings) -> Memory | Non
     return Memory(
         fit.told(found.total),
         fit.told(free),
-        f"{fit.told(free)} free {where} · most in the {found.moment}",
+        f"{fit.told(free)} free {where} · most: {found.moment}",
         fit.told(fit.disk_needed(found, settings)),
         fit.advice(found, settings, free, config),
     )

@@ -46,6 +46,9 @@ def launch(
     settings = settings_of(recipe, method, changes)
     manifest, _ = read_rows(workspace, version)
     found = base_model.look_up(workspace, base)
+    missing = fit.missing_targets(found.config(), settings)
+    if missing:
+        raise WrongInput(missing)
     workspace.require_space(fit.disk_of(found.config(), settings), "This run")
     frozen = {
         "winnow": __version__,

@@ -10,9 +10,12 @@ import ui
 from curation.export import licence_notes
 from curation.hidden_characters import revealed
 from curation.store import versions
-from training import base_model, launch_card, lora
+from training import base_model, launch_card, lora, pace, preflight
 from training import run as training_runs
 from training.base_model import PRACTICE, BaseModel
+from training.launch_card import Card, Counts
+from training.pace import Pace
+from training.preflight import RowCheck
 from training.recipes import CHOICES, FULL, LORA, RECIPES, Recipe, Settings, settings_of
 
 OTHER = ":other"  # no run can have this name
@@ -115,16 +118,42 @@ def _offer_practice_base() -> None:
 # --- the card ---
 
 
-def _card(
+@st.cache_data(max_entries=32, show_spinner="Looking at the rows")
+def _looked(path: str, version: str, sha256: str, base: BaseModel, settings: Settings) -> RowCheck | None:
+    """See what the rows come to; a frozen version and a model with the same hash never change."""
+    return preflight.check_rows(ui.workspace(), version, base, settings)
+
+
+@st.cache_data(ttl=CONFIRMED, max_entries=32, show_spinner=False)
+def _pace(path: str, base: BaseModel, settings: Settings, tokens: float, held_out: float) -> Pace | None:
+    return pace.expected(ui.workspace(), base, settings, tokens, held_out)
+
+
+def _told(
     name: str, manifest: Mapping[str, Any], recipe: Recipe, settings: Settings, base: BaseModel
-) -> None:
+) -> Card:
+    """Put together what is known before anything starts."""
+    folder = str(ui.folder())
+    # Of the settings only these change what rows come to: a new learning rate asks nothing anew.
+    of_rows = Settings(template=settings.template, cutoff=settings.cutoff)
+    looked = _looked(folder, name, manifest["report"]["sha256"], base, of_rows)
+    counts = Counts.of(manifest, settings, looked)
     asked = ui.review_counts()
-    told = launch_card.card(manifest, recipe, settings, base, asked["open"] + asked["disputed"])
+    known = counts.tokens is not None and counts.measured_tokens is not None
+    takes = _pace(folder, base, settings, counts.tokens, counts.measured_tokens) if known else None
+    return launch_card.card(
+        manifest, recipe, settings, base, asked["open"] + asked["disputed"], looked, takes
+    )
+
+
+def _card(name: str, manifest: Mapping[str, Any], told: Card, base: BaseModel) -> None:
     st.markdown(f"**What will happen** when {ui.plain(base.name)} is trained on {ui.plain(name)}")
-    for row in (told.facts[:3], told.facts[3:]):
-        for column, fact in zip(st.columns(3), row, strict=False):
+    for first in range(0, len(told.facts), 3):
+        for column, fact in zip(st.columns(3), told.facts[first : first + 3], strict=False):
             with column:
                 ui.show_fact(*fact)
+    for problem in told.problems:
+        st.error(ui.plain(problem), icon=":material/block:")
     for warning in told.warnings:
         st.warning(ui.plain(warning), icon=":material/warning:")
     for note in licence_notes(manifest["licences"]):
@@ -263,9 +292,10 @@ def _page(names: list[str]) -> None:
     base = _look_up(given)
     version = versions.find(ui.workspace().database, name)
     if settings is not None and base is not None and version is not None:
+        told = _told(name, version.manifest, recipe, settings, base)
         with st.container(border=True, key="train_card"):
-            _card(name, version.manifest, recipe, settings, base)
-            _button(given, name, recipe.name, method, changes, ok)
+            _card(name, version.manifest, told, base)
+            _button(given, name, recipe.name, method, changes, ok and not told.problems)
     shown = {key: changes.get(key, getattr(own, key)) for key in SETTINGS}
     _advanced(shown, own, recipe, method, len(changes))
     if settings is not None and given:
