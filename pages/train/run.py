@@ -13,14 +13,16 @@ from curation.hidden_characters import revealed
 from curation.store import samples
 from training import run as training_runs
 from training import run_report
+from training.nearest_rows import NearRow, nearest_rows
 from training.run import LoraRun
-from training.run_report import GOES_ON, newest, oldest
+from training.run_report import GOES_ON, WorstRow, newest, oldest
 
 POLL_SECONDS = 2.0
 VIEWS = ("Held-out rows", "Data", "Settings", "Compare", "Log", "Model card")
 RESUMABLE = ("waiting", "stopped", "failed", "cancelled")
 Measured = Sequence[Mapping[str, Any]]
 AXES = {"Step": "step", "Epoch": "epoch", "Tokens": "tokens"}
+GONE = "no longer in this workspace"
 FEW = 12  # points of a curve that are marked one by one: a line through a single point is nothing
 TRAIN, HELD_OUT = "training", "held out"
 LOSS_COLORS = alt.Scale(domain=[TRAIN, HELD_OUT], range=["#5b93cf", "#d9822b"])
@@ -306,24 +308,44 @@ def _small_chart(measured: Measured, name: str, title: str, form: str, axis: str
 # --- the parts below the curves ---
 
 
+@st.cache_data(max_entries=16, show_spinner="Looking for the nearest training rows")
+def _nearest(path: str, run: str, step: int, version: str, ids: tuple[str, ...]) -> dict[str, list[NearRow]]:
+    return nearest_rows(ui.workspace(), version, ids)
+
+
+def _neighbours(run: LoraRun, step: int, rows: list[WorstRow]) -> dict[str, list[NearRow]]:
+    """Give the nearest training rows, or say why there are none to see."""
+    try:
+        version = str(run.frozen["version"])
+        return _nearest(str(ui.folder()), run.name, step, version, tuple(one.id for one in rows))
+    except ui.WrongInput as error:
+        st.caption(ui.plain(str(error)))
+        return {}
+
+
 def _held_out_rows(run: LoraRun) -> None:
     step, rows = run_report.worst_rows(run)
-    if not rows:
+    if step is None or not rows:
         st.caption("No held-out row was measured yet.")
         return
     st.caption(
         f"The held-out rows on which the model is worst at step {step:,}: high where the answer is hard to "
-        "foresee, and where a row is broken. Click one to read it."
+        "foresee, where a row is broken, and where nothing like it was trained on. Click one to read it "
+        "beside the training row nearest to it."
     )
+    near = _neighbours(run, step, rows)
     texts = {one.id: samples.find(ui.workspace().database, one.id) for one in rows}
+    opened = ui.open_row(len(rows))
     table = ui.frame(
         {
-            "Instruction": [
-                texts[one.id].instruction if texts[one.id] else "no longer in this workspace" for one in rows
-            ],
+            "": ["▸" if n == opened else "" for n in range(len(rows))],
+            "Held-out row": [texts[one.id].instruction if texts[one.id] else GONE for one in rows],
             "Loss a token": [one.loss for one in rows],
             "at first": [one.before for one in rows],
-            "Row": [one.id for one in rows],
+            "Nearest training row": [
+                near[one.id][0].instruction if near.get(one.id) else None for one in rows
+            ],
+            "Cosine": [near[one.id][0].cosine if near.get(one.id) else None for one in rows],
         }
     )
     chosen = st.dataframe(
@@ -334,15 +356,36 @@ def _held_out_rows(run: LoraRun) -> None:
         on_select="rerun",
         selection_mode="single-cell",
         column_config={
-            "Instruction": st.column_config.TextColumn(width=560),
+            "": st.column_config.TextColumn(width=30),
+            "Held-out row": st.column_config.TextColumn(width=430),
             "Loss a token": st.column_config.NumberColumn(format="%.3f", width=90),
-            "at first": st.column_config.NumberColumn(format="%.3f", width=90),
-            "Row": st.column_config.TextColumn(width=150),
+            "at first": st.column_config.NumberColumn(format="%.3f", width=70),
+            "Nearest training row": st.column_config.TextColumn(width=430),
+            "Cosine": st.column_config.NumberColumn(format="%.3f", width=70),
         },
     )
-    clicked = ui.clicked_row(chosen)
-    if clicked is not None:
-        ui.go("row", id=rows[clicked].id)
+    ui.keep_open_row(chosen)
+    one = rows[opened]
+    _beside(texts[one.id], near.get(one.id, []))
+
+
+def _beside(row: Any, near: list[NearRow]) -> None:
+    """Show a held-out row beside the training row nearest to it, with a way to both."""
+    if row is None:
+        st.caption("This row is no longer in this workspace.")
+        return
+    other = samples.find(ui.workspace().database, near[0].id) if near else None
+    with st.container(horizontal=True):
+        ui.link("row", "The held-out row", icon=":material/article:", id=row.id)
+        for place, one in enumerate(near, 1):
+            ui.link(
+                "row", f"Training row {place}, cosine {one.cosine:.3f}", icon=":material/article:", id=one.id
+            )
+    if other is not None:
+        ui.compare_rows(row, other, ("Held out", "Nearest in training"), f"{row.id}-{other.id}")
+    else:
+        ui.show_text(row.instruction)
+        ui.show_text(row.response, "python")
 
 
 def _data(run: LoraRun) -> None:
