@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from curation.errors import WrongInput
 from training import cli
 from training.base_model import BaseModel
 from training.launch_card import (
     GROUPS,
     all_parameters,
-    as_yaml,
     base_choices,
     bounds,
     card,
@@ -25,6 +25,7 @@ from training.launch_card import (
     trainable_parameters,
 )
 from training.recipes import RECIPES, Settings, changed, settings_of
+from training.settings_file import Asked, as_yaml, read_yaml
 
 LLAMA_2 = {  # hidden, inner, layers, heads, heads of keys and values
     "7b": (4096, 11008, 32, 32, 32),
@@ -206,3 +207,70 @@ def test_yaml_reads_back_as_the_settings_and_names_their_sources(recipe: str) ->
     assert set(changed(recipe, settings)) >= {"learning_rate", "dropout"}
     (line,) = (one for one in text.splitlines() if one.strip().startswith("dropout:"))
     assert line.endswith("# changed here")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_the_page_writes_is_read_again(recipe: str) -> None:
+    other = "full" if RECIPES[recipe].settings.method == "lora" else "lora"
+    changes = {"learning_rate": 1e-5, "targets": ("q_proj", "down_proj"), "activation_checkpointing": True}
+    for method, given in ((None, {}), (other, {}), (other, changes), (None, changes)):
+        settings = settings_of(recipe, method, given)
+        asked = read_yaml(as_yaml("v1: x", recipe, "a'b # c", settings))
+        assert (asked.version, asked.recipe, asked.base) == ("v1: x", recipe, "a'b # c")
+        assert settings_of(recipe, asked.method, asked.changes) == settings
+        assert asked.method == method and asked.changes == {
+            name: value
+            for name, value in given.items()
+            if value != getattr(settings_of(recipe, method), name)
+        }
+
+
+def test_a_short_file_changes_only_what_it_names() -> None:
+    assert read_yaml("settings:\n  rank: 8\n") == Asked(changes={"rank": 8})
+    assert read_yaml("version: 12\nrecipe: magicoder\n") == Asked("12", "magicoder")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "These are no settings"),
+        ("- a\n- b", "These are no settings"),
+        ("version: [1\nrecipe: x", "Line 2 of these settings is no YAML"),
+        ("a" * 64_001, "64,001 characters"),
+        ("[" * 20_000, "is no YAML"),
+        ("recipe: nope", "There is no recipe 'nope'"),
+        ("run: x\nversion: y", "have no run; they have version"),
+        ("settings: 3", "settings: must be lines"),
+        ("settings:\n  rank: {a: 1}", "settings, rank: must be a number"),
+        ("settings:\n  rank: 2.5", "rank 2.5 is no int"),
+        ("settings:\n  rank: true", "rank True is no int"),
+        ("settings:\n  rank: .inf", "rank inf is no int"),
+        ("settings:\n  dropout: .nan", "dropout nan"),
+        ("settings:\n  targets: 3", "targets 3 is no tuple"),
+        ("settings:\n  ranks: 2", "There is no setting 'ranks'"),
+        ("settings:\n  learning_rate: 7", "learning_rate 7"),
+        ("version: {a: b}", "version: must be a name"),
+        ("version: !!python/object/apply:os.system [ls]", "is no YAML"),
+        ("version: 2026-13-45", "is no YAML"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_named(text: str, message: str) -> None:
+    with pytest.raises(WrongInput) as refused:
+        read_yaml(text)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_flags_count_more_than_a_file_of_settings(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("version: v1\nrecipe: magicoder\nsettings:\n  method: lora\n  rank: 8\n  batch: 64\n")
+
+    def asked(*more: str) -> Asked:
+        return cli._asked(cli._parser().parse_args(["train", *more, "--settings", str(file)]))
+
+    whole = Asked("v1", "magicoder", None, "lora", {"rank": 8, "batch": 64})
+    assert asked() == whole
+    assert asked("v2", "--set", "rank=4") == replace(whole, version="v2", changes={"rank": "4", "batch": 64})
+    # Another recipe has other numbers: what the file changed of its own says nothing about them.
+    assert asked("--recipe", "practice") == Asked("v1", "practice", None, None, {})
+    with pytest.raises(WrongInput, match=r"nowhere\.yaml cannot be read"):
+        cli._asked(cli._parser().parse_args(["train", "--settings", str(tmp_path / "nowhere.yaml")]))

@@ -220,6 +220,10 @@ def shown(app: AppTest) -> str:
     return "\n".join(one.value for kind in kinds for one in kind).replace("\\", "")
 
 
+def press(app: AppTest, label: str) -> None:
+    next(button for button in app.button if button.label == label).click().run()
+
+
 def labels(app: AppTest) -> set[str]:
     return {button.label for button in app.button}
 
@@ -242,6 +246,23 @@ def test_the_card_says_what_will_happen_and_every_setting_can_be_changed(
     assert app.query_params.get("set_batch") is None, "the recipe's own value needs no address"
     app.number_input(key="query_set_rank").set_value(8).run()
     assert app.query_params["set_rank"] in ("8", ["8"]) and "46,080" in shown(app)
+
+
+def test_settings_from_a_file_fill_the_page(opened: Callable[..., AppTest]) -> None:
+    app = opened("trained", "train", name="mine", set_rank="4")
+    assert "--name mine" in shown(app)
+    app.text_area(key="train_settings_text").set_value("settings:\n  ranks: 8")
+    press(app, "Use these settings")
+    assert "There is no setting 'ranks'" in app.error[0].value.replace("\\", "")
+    app.text_area(key="train_settings_text").set_value(
+        "version: v1\nrecipe: platypus-13b\nbase_model: /nope\nsettings:\n  batch: 8\n  micro_batch: 4\n"
+    )
+    press(app, "Use these settings")
+    asked = {name: value for name, value in app.query_params.items() if name != "name"}
+    assert {name: value[-1] if isinstance(value, list) else value for name, value in asked.items()} == {
+        "version": "v1", "recipe": "platypus-13b", "base": ":other", "base_at": "/nope",
+        "set_batch": "8", "set_micro_batch": "4",
+    }  # fmt: skip
 
 
 def test_another_recipe_takes_changes_back(opened: Callable[..., AppTest]) -> None:

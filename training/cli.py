@@ -8,8 +8,10 @@ from typing import Any
 from curation import cli_frame
 from curation.cli_frame import Answer, Parser, add_command, workspace_of
 from curation.cli_output import Bar
+from curation.errors import WrongInput
 from training import run as runs
 from training.recipes import CHOICES, RECIPES
+from training.settings_file import Asked, read_yaml
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,10 +29,34 @@ def _train(args: argparse.Namespace, bar: Bar) -> Answer:
     from training.lora import launch, train
 
     workspace = workspace_of(args)
+    asked = _asked(args)
+    if asked.version is None:
+        raise WrongInput("Name the VERSION to train on, or give --settings FILE that does")
     run = launch(
-        workspace, args.version, args.recipe, args.base_model, args.method, dict(args.set), args.name
-    )
+        workspace, asked.version, asked.recipe or "practice", asked.base or "practice", asked.method,
+        asked.changes, args.name,
+    )  # fmt: skip
     return Answer(train(workspace, run.name, bar))
+
+
+def _asked(args: argparse.Namespace) -> Asked:
+    """Put together what the file of settings asks for, and what the command line says beyond it."""
+    written = read_yaml(_text_of(args.settings)) if args.settings else Asked()
+    other = args.recipe not in (None, written.recipe)  # a file's changes are of its own recipe
+    return Asked(
+        args.version or written.version,
+        args.recipe or written.recipe,
+        args.base_model or written.base,
+        args.method or (None if other else written.method),
+        {**({} if other else written.changes), **dict(args.set)},
+    )
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongInput(f"{file} cannot be read ({error}); give --settings a file of text") from error
 
 
 def _resume(args: argparse.Namespace, bar: Bar) -> Answer:
@@ -72,11 +98,13 @@ def _parser() -> Parser:
     one = add_command(commands, "practice-base", about, _practice_base)
     one.add_argument("--again", action="store_true", help="make it anew although it is there")
     one = add_command(commands, "train", "train a version to an adapter", _train)
-    one.add_argument("version", metavar="VERSION")
+    one.add_argument("version", nargs="?", metavar="VERSION")
     one.add_argument("--method", choices=CHOICES["method"], help="default: the recipe's own")
-    one.add_argument("--recipe", choices=tuple(RECIPES), default="practice")
-    one.add_argument("--base-model", default="practice", metavar="NAME_OR_PATH_OR_RUN",
+    one.add_argument("--recipe", choices=tuple(RECIPES), help="default: practice")
+    one.add_argument("--base-model", metavar="NAME_OR_PATH_OR_RUN",
                      help="practice (default), a folder, a run to go on from, or OWNER/NAME")  # fmt: skip
+    one.add_argument("--settings", type=Path, metavar="FILE",
+                     help="settings as the page Train writes them (YAML); flags count more")  # fmt: skip
     one.add_argument("--name", metavar="NAME", help="the run's name (default: VERSION-RECIPE-NUMBER)")
     one.add_argument("--set", action="append", default=[], type=_change, metavar="SETTING=VALUE",
                      help="change a setting of the recipe, e.g. --set max_steps=50")  # fmt: skip

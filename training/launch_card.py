@@ -3,11 +3,10 @@
 No torch and no screen: the page draws it, tests read it.
 """
 
-import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from curation.errors import WrongInput
@@ -407,7 +406,14 @@ def text_of(value: Any) -> str:
 # --- the same in other words ---
 
 
-def command(version: str, recipe: str, base: str, method: str | None, changes: Mapping[str, Any]) -> str:
+def command(
+    version: str,
+    recipe: str,
+    base: str,
+    method: str | None,
+    changes: Mapping[str, Any],
+    run_name: str = "",
+) -> str:
     """Write the command line that does what the button does. Only what was changed is named."""
     settings = settings_of(recipe, method, changes)
     words: list[str] = ["train", version, "--recipe", recipe, "--base-model", base]
@@ -415,29 +421,8 @@ def command(version: str, recipe: str, base: str, method: str | None, changes: M
         words += ["--method", settings.method]
     for name, value in changed(recipe, settings).items():
         words += ["--set", f"{name}={text_of(value)}"]
+    words += ["--name", run_name] if run_name else []
     return "python -m training " + shlex.join(words)
-
-
-def as_yaml(version: str, recipe: str, base: str, settings: Settings) -> str:
-    """Write what will be frozen as the run's settings, each with its source."""
-    lines = [f"version: {_scalar(version)}", f"recipe: {_scalar(recipe)}",
-             f"base_model: {_scalar(base)}", "settings:"]  # fmt: skip
-    named = [(one.name, _scalar(getattr(settings, one.name))) for one in fields(Settings)]
-    width = max(len(f"{name}: {value}") for name, value in named if len(value) < 20)
-    for name, value in named:
-        source = RECIPES[recipe].source_of(name, settings)
-        lines.append(f"  {f'{name}: {value}':<{width}}  # {source}")
-    return "\n".join(lines) + "\n"
-
-
-def _scalar(value: Any) -> str:
-    """Write a value so that YAML reads it back: 1e-05 needs its point, or it is a text there."""
-    if isinstance(value, float):
-        text = repr(value)
-        return text.replace("e", ".0e") if "e" in text and "." not in text else text
-    if isinstance(value, (tuple, list)):
-        return json.dumps(list(value))
-    return json.dumps(value)
 
 
 def base_choices(runs: Sequence[tuple[str, str]]) -> list[str]:

@@ -330,8 +330,10 @@ def _as(name: str, kind: type, value: Any) -> Any:
         if kind is tuple:
             parts = value.split(",") if isinstance(value, str) else value
             return tuple(part.strip() for part in parts if part.strip())
+        if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
+            raise ValueError(value)  # int(True) is 1, int(2.5) is 2: neither is what was meant
         return kind(value)
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise WrongInput(f"{name} {value!r} is no {kind.__name__}") from None
 
 

@@ -17,6 +17,7 @@ from training.launch_card import Card, Counts
 from training.pace import Pace
 from training.preflight import RowCheck
 from training.recipes import CHOICES, FULL, LORA, RECIPES, Recipe, Settings, settings_of
+from training.settings_file import as_yaml, read_yaml
 
 OTHER = ":other"  # no run can have this name
 SET = "set_"  # begins the name of a changed setting in the address
@@ -26,11 +27,16 @@ WIDE = ("targets", "activation_checkpointing")  # boxes that a quarter of a narr
 CONFIRMED = 60  # seconds for which a base model is believed to be as it was: its weights are hashed
 
 
+def _offered() -> list[str]:
+    """Name the bases that need no typing: the practice base, and runs that have weights."""
+    runs = [(run.name, run.state) for run in training_runs.runs(ui.workspace()) if run.name != PRACTICE]
+    return launch_card.base_choices(runs)
+
+
 def _choose_base() -> str:
     """Give the base model as `look_up` takes it; "": none was typed yet."""
-    runs = [(run.name, run.state) for run in training_runs.runs(ui.workspace()) if run.name != PRACTICE]
     words = {PRACTICE: "practice (made here)", OTHER: "folder or OWNER/NAME"}
-    options = [*launch_card.base_choices(runs), OTHER]
+    options = [*_offered(), OTHER]
     chosen = ui.choose(
         "Base model",
         "base",
@@ -162,14 +168,15 @@ def _card(name: str, manifest: Mapping[str, Any], told: Card, base: BaseModel) -
         st.caption(ui.plain(note))
 
 
-def _train(version: str, recipe: str, base: str, method: str, changes: Mapping[str, Any]) -> None:
+def _train(version: str, recipe: str, base: str, method: str, changes: Mapping[str, Any], name: str) -> None:
     """Freeze the run and queue it; pressing twice gives the same run and the same job."""
-    run = lora.launch(ui.workspace(), version, recipe, base, method, changes)
+    run = lora.launch(ui.workspace(), version, recipe, base, method, changes, name or None)
     jobs.start(ui.folder(), "train", {"run": run.name})
     st.session_state["train_started"] = run.name
 
 
 def _button(base: str, version: str, recipe: str, method: str, changes: Mapping[str, Any], ok: bool) -> None:
+    name = st.query_params.get("name", "").strip()  # the box for it stands under Advanced
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Train",
@@ -178,7 +185,7 @@ def _button(base: str, version: str, recipe: str, method: str, changes: Mapping[
             icon=":material/play_arrow:",
             disabled=not ok,
             on_click=ui.act,
-            args=(_train, version, recipe, base, method, changes),
+            args=(_train, version, recipe, base, method, changes, name),
         )
         waiting = len(ui.training_queue())
         st.caption(
@@ -186,6 +193,8 @@ def _button(base: str, version: str, recipe: str, method: str, changes: Mapping[
             if waiting
             else "Begins at once, in a process of its own: closing this tab stops nothing."
         )
+        if name:
+            st.caption(f"Its name: {ui.plain(name)}")
 
 
 # --- everything else ---
@@ -195,6 +204,13 @@ def _advanced(settings: dict[str, Any], own: Settings, recipe: Recipe, method: s
     """Show every setting, each with where its value is from."""
     label = f"Advanced ({n} changed)" if n else "Advanced"
     with st.expander(label, key="train_advanced", icon=":material/tune:"):
+        ui.type_in(
+            "Name of the run",
+            "name",
+            placeholder="VERSION-RECIPE-NUMBER",
+            help="Letters, digits, dots, _ and -. Without one it is named after version and recipe.",
+            max_chars=80,
+        )
         for group, names in launch_card.GROUPS.items():
             st.markdown(f"**{group}**")
             if group == "LoRA" and method == FULL:
@@ -255,10 +271,42 @@ def _changed(key: str, name: str, own: Any) -> None:
 def _preview(version: str, recipe: str, base: str, settings: Settings, changes: Mapping[str, Any]) -> None:
     with st.expander("Command and settings", key="train_preview", icon=":material/terminal:"):
         st.caption("The same run from a terminal:")
-        ui.show_text(launch_card.command(version, recipe, base, settings.method, changes), "bash")
+        name = st.query_params.get("name", "").strip()
+        told = launch_card.command(version, recipe, base, settings.method, changes, name)
+        ui.show_text(told, "bash")
         st.caption("The settings as they will be frozen, each with its source:")
-        text = revealed(launch_card.as_yaml(version, recipe, base, settings))
+        text = revealed(as_yaml(version, recipe, base, settings))
         st.code(text, language="yaml", height=360)
+        st.caption("The other way round: settings that somebody sent you, or that a run page shows.")
+        with st.form("train_settings", border=False):
+            given = st.text_area(
+                "Settings as YAML", key="train_settings_text", height=120, placeholder=text[:200]
+            )
+            if st.form_submit_button("Use these settings", icon=":material/input:"):
+                _use(given)
+
+
+def _use(given: str) -> None:
+    """Put the settings of a file into the address, or say what is wrong with them."""
+    try:
+        asked = read_yaml(given)
+        names = versions.names(ui.workspace().database)
+        if asked.version is not None and asked.version not in names:
+            raise ui.WrongInput(f"There is no version {asked.version!r} here; there are: {', '.join(names)}")
+    except ui.WrongInput as error:
+        ui.say_error(error)
+        return
+    is_offered = asked.base in _offered()
+    ui.set_query(
+        (*CLEARED, "method", "base", "base_at"),
+        version=asked.version or st.query_params.get("version"),
+        recipe=asked.recipe,
+        base=asked.base if is_offered or asked.base is None else OTHER,
+        base_at=None if is_offered else asked.base,
+        method=asked.method,
+        **{f"{SET}{name}": launch_card.text_of(value) for name, value in asked.changes.items()},
+    )
+    st.rerun()
 
 
 def _asked_changes() -> tuple[dict[str, Any], bool]:
