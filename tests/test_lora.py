@@ -33,7 +33,7 @@ from training import run as runs
 from training.base_model import BaseModel
 from training.format import IGNORED, encode, prepare
 from training.lora import launch, train
-from training.merge import merge
+from training.merge import _dtype_of, merge
 from training.run import LoraRun, TrainingFailed
 
 EXACT = 1e-6  # of a weight; the same steps in the same order differ by nothing at all
@@ -196,6 +196,23 @@ def test_the_merged_model_computes_what_base_and_adapter_compute(
     with pytest.raises(WrongInput, match="is not empty and holds no merged model"):
         merge(workspace, finished.name, workspace.folder)
     merge(workspace, finished.name, tmp_path / "merged")  # a merged model may be written anew
+
+
+@pytest.mark.parametrize(
+    ("config", "dtype"),
+    [
+        ({"dtype": "bfloat16"}, torch.bfloat16),
+        ({"torch_dtype": "float16"}, torch.float16),  # as transformers wrote it before version 5
+        ({}, torch.float32),
+        ({"dtype": "int8"}, torch.float32),
+        ({"dtype": "save"}, torch.float32),
+    ],
+)
+def test_a_merged_model_is_kept_as_its_base_is(
+    config: dict[str, str], dtype: torch.dtype, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **config}))
+    assert _dtype_of(BaseModel("x", "folder", str(tmp_path))) == dtype
 
 
 def test_the_card_names_rows_recipe_and_curve(workspace: Workspace, finished: LoraRun) -> None:

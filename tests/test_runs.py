@@ -16,6 +16,7 @@ from training import run as runs
 FROZEN: dict[str, Any] = {
     "version": "v1", "sha256": "00", "recipe": "practice", "settings": {"method": "lora"},
     "base_model": {"name": "practice", "kind": "practice", "location": "x", "adapters": [], "identity": ""},
+    "versions": {},
 }  # fmt: skip
 
 
@@ -114,7 +115,7 @@ def test_stop_asks_a_running_run_and_ends_one_that_nobody_trains(
     runs.stop(workspace, held.name, discard=True)
     assert held.asked_to_stop() is not None and held.state == runs.RUNNING
 
-    idle = runs.create(workspace, {**FROZEN, "recipe": "other"})
+    idle = runs.create(workspace, {**FROZEN, "recipe": "magicoder"})
     idle.checkpoints.mkdir()
     idle.measure(step=3, loss=1.0)
     runs.stop(workspace, idle.name, discard=True)
@@ -151,6 +152,29 @@ def test_a_damaged_settings_file_is_named(workspace: Workspace) -> None:
 
     with pytest.raises(WrongInput, match=r"settings\.json cannot be read"):
         _ = run.frozen
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"{", "cannot be read"),
+        (b"[]", "lacks version, sha256"),
+        (json.dumps({**FROZEN, "settings": {}}).encode(), "lacks 'method'"),
+        (json.dumps({**FROZEN, "recipe": "of-tomorrow"}).encode(), "There is no recipe 'of-tomorrow'"),
+        (json.dumps({**FROZEN, "settings": {"method": "lora", "x": 1}}).encode(), "no setting 'x'"),
+    ],
+)
+def test_one_damaged_run_does_not_hide_the_others(workspace: Workspace, content: bytes, told: str) -> None:
+    sound, broken = runs.create(workspace, FROZEN), runs.create(workspace, FROZEN, "broken")
+    (broken.folder / runs.SETTINGS).write_bytes(content)
+
+    assert [one.name for one in runs.runs(workspace)] == [sound.name]
+    (line,) = runs.damaged(workspace)
+    assert told in line and "\n" not in line
+    with pytest.raises(WrongInput) as refused:
+        runs.find(workspace, "broken")
+    assert str(refused.value) == line
+    assert runs.create(workspace, FROZEN).name == sound.name  # and a click still gives the same run
 
 
 # --- checkpoints ---

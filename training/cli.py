@@ -72,7 +72,8 @@ def _stop(args: argparse.Namespace, bar: Bar) -> Answer:
 
 
 def _runs(args: argparse.Namespace, bar: Bar) -> Answer:
-    return Answer({"runs": [_told(run) for run in runs.runs(workspace_of(args))]})
+    workspace = workspace_of(args)
+    return Answer({"runs": [_told(run) for run in runs.runs(workspace)]}, warnings=runs.damaged(workspace))
 
 
 def _told(run: runs.LoraRun) -> dict[str, Any]:

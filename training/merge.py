@@ -35,7 +35,7 @@ def merge(workspace: Workspace, name: str, folder: Path, show: Show = silent) ->
         raise WrongInput(f"{folder} is not empty and holds no merged model; give --to another folder")
     show("loading base and adapter", 0, 0)
     base = BaseModel.of(run.frozen["base_model"])
-    model = merged(base, adapter, run)
+    model = merged(base, adapter, run).to(_dtype_of(base))
     show("writing the model", 0, 0)
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -46,6 +46,22 @@ def merge(workspace: Workspace, name: str, folder: Path, show: Show = silent) ->
     place_folder(partial, folder)
     parameters = sum(one.numel() for one in model.parameters())
     return {"run": name, "to": str(folder), "parameters": parameters}
+
+
+def _dtype_of(base: BaseModel) -> Any:
+    """Give the numbers that the base itself is kept in; sums are made in float32 before."""
+    import torch
+
+    config = base.config() or _fetched_config(base)
+    name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    found = getattr(torch, name, torch.float32)
+    return found if isinstance(found, torch.dtype) and found.is_floating_point else torch.float32
+
+
+def _fetched_config(base: BaseModel) -> dict[str, Any]:
+    from transformers import AutoConfig
+
+    return dict(AutoConfig.from_pretrained(base.location, trust_remote_code=False).to_dict())
 
 
 def merged(base: BaseModel, adapter: Path, run: runs.LoraRun) -> Any:

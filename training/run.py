@@ -31,6 +31,7 @@ from training.recipes import FULL, Settings, settings_of
 
 SETTINGS, DATA, RESULT = "settings.json", "data.json", "result.json"
 STOP, FAILURE, MEASUREMENTS = "stop.json", "failure.json", "measurements.jsonl"
+NEEDED = ("version", "sha256", "recipe", "settings", "base_model", "versions")  # of the settings
 LOCK = "run.lock"  # held by the process that trains
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -57,6 +58,21 @@ class LoraRun:
     def frozen(self) -> dict[str, Any]:
         """What it trains: version, sha256, recipe, base_model, settings and so on, as frozen at the start."""
         return _read(self.folder / SETTINGS) or {}
+
+    @property
+    def damage(self) -> str | None:
+        """Say why its frozen settings cannot be used; None: they can."""
+        try:
+            frozen = self.frozen
+            missing = [name for name in NEEDED if name not in frozen]
+            _ = self.settings if not missing else None
+        except (CurationError, KeyError, TypeError) as error:
+            told = str(error) if isinstance(error, CurationError) else self._lacks(str(error))
+            return told if str(self.folder) in told else f"{self.folder / SETTINGS} cannot be used: {told}"
+        return self._lacks(", ".join(missing)) if missing else None
+
+    def _lacks(self, what: str) -> str:
+        return f"{self.folder / SETTINGS} lacks {what}; restore it from a backup"
 
     @property
     def settings(self) -> Settings:
@@ -146,15 +162,25 @@ def now() -> str:
 
 
 def runs(workspace: Workspace) -> list[LoraRun]:
-    """Give the runs, the newest first."""
-    folders = [file.parent for file in (workspace.folder / "runs").glob(f"*/{SETTINGS}")]
-    found = [LoraRun(folder) for folder in folders]
+    """Give the runs, the newest first; those whose settings cannot be read are `damaged`."""
+    found = [run for run in _folders(workspace) if run.damage is None]
     return sorted(found, key=lambda run: (str(run.frozen.get("created_at")), run.name), reverse=True)
+
+
+def damaged(workspace: Workspace) -> list[str]:
+    """Say of each run whose settings cannot be read what is wrong, in one line."""
+    return [run.damage for run in _folders(workspace) if run.damage is not None]
+
+
+def _folders(workspace: Workspace) -> list[LoraRun]:
+    return [LoraRun(file.parent) for file in sorted((workspace.folder / "runs").glob(f"*/{SETTINGS}"))]
 
 
 def find(workspace: Workspace, name: str) -> LoraRun:
     """Raises WrongInput when there is no such run."""
     run = LoraRun(workspace.folder / "runs" / name)
+    if NAME.fullmatch(name) and (run.folder / SETTINGS).is_file() and run.damage is not None:
+        raise WrongInput(run.damage)
     if not NAME.fullmatch(name) or not (run.folder / SETTINGS).is_file():
         names = [one.name for one in runs(workspace)]
         raise WrongInput(

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -202,10 +203,10 @@ def memory() -> dict[str, Any]:
     used: dict[str, Any] = {"memory": psutil.Process().memory_info().rss}
     if torch.cuda.is_available():
         used["gpu_memory"] = torch.cuda.max_memory_allocated()
-        try:
+        # Without NVIDIA's library nobody can say how busy and how warm it is.
+        with suppress(RuntimeError, ModuleNotFoundError):
             used["gpu_use"] = torch.cuda.utilization()
-        except (RuntimeError, ModuleNotFoundError):  # without NVIDIA's library nobody can say
-            used["gpu_use"] = None
+            used["gpu_temperature"] = torch.cuda.temperature()
     return used
 
 

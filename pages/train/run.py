@@ -189,12 +189,20 @@ def _facts(run: LoraRun, measured: Measured) -> None:
         ("Held-out loss", _change(first, now), "base model -> last evaluation"),
         ("Held-out bits a byte", _change(bits, bits_now), "comparable between tokenizers"),
         ("Tokens a second", _short(speed, 0), f"{newest(measured, 'tokens') or 0:,} tokens so far"),
-        ("Memory", _gib(own), f"GPU at most {_gib(memory)}" if memory else "of its process; no GPU used"),
+        ("Memory", _gib(own), _of_gpu(measured) if memory else "of its process; no GPU used"),
     ]
     for row in (told[:3], told[3:]):
         for column, fact in zip(st.columns(3), row, strict=True):
             with column:
                 ui.show_fact(*fact)
+
+
+def _of_gpu(measured: Measured) -> str:
+    """Say what the GPU does: percent and degrees are known where NVIDIA's library is."""
+    use, warm = newest(measured, "gpu_use"), newest(measured, "gpu_temperature")
+    told = [f"GPU at most {_gib(newest(measured, 'gpu_memory'))}"]
+    told += [] if use is None else [f"{use} % busy"]
+    return " · ".join([*told, f"{warm} °C"] if warm is not None else told)
 
 
 def _passes(measured: Measured) -> str:
@@ -227,9 +235,13 @@ def _charts(run: LoraRun, measured: Measured, axis: str) -> None:
         ("grad_norm", "Gradient norm", ".2~g"),
         ("tokens_per_second", "Tokens a second", "~s"),
         ("memory", "Memory of its process, GiB", ".2f"),
+        ("gpu_memory", "GPU memory at most, GiB", ".2f"),
+        ("gpu_use", "GPU busy, percent", ".0f"),
+        ("gpu_temperature", "GPU temperature, °C", ".0f"),
     )
-    for pair in (wanted[:2], wanted[2:]):
-        for column, (name, title, form) in zip(st.columns(2), pair, strict=True):
+    shown = [one for one in wanted if newest(measured, one[0]) is not None]
+    for first in range(0, len(shown), 2):
+        for column, (name, title, form) in zip(st.columns(2), shown[first : first + 2], strict=False):
             with column:
                 _small_chart(measured, name, title, form, axis)
 
@@ -290,7 +302,7 @@ def _small_chart(measured: Measured, name: str, title: str, form: str, axis: str
     points = run_report.curve(measured, name, axis)
     if not points:
         return
-    scale = 2**30 if name == "memory" else 1
+    scale = 2**30 if name in ("memory", "gpu_memory") else 1
     data = pd.DataFrame([{**point, "y": point["y"] / scale} for point in points])
     chart = (
         alt.Chart(data, title=alt.Title(title, anchor="start", fontSize=13))

@@ -84,6 +84,8 @@ def _watch(known: list[tuple[str, str]]) -> None:
 
 
 ui.heading("Runs", "What was trained on what, and what came of it. Click a run for its curves.")
+for line in training_runs.damaged(ui.workspace()):
+    st.warning(ui.plain(line), icon=":material/broken_image:")
 rows = _rows()
 if rows:
     live = sum(state in GOES_ON for _, state in rows)
