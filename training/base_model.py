@@ -81,6 +81,22 @@ def look_up(workspace: Workspace, given: str) -> BaseModel:
     )
 
 
+def of_run(workspace: Workspace, run: runs.LoraRun) -> BaseModel:
+    """Find the base that a run was frozen with, where it lies now: a workspace may have been moved.
+
+    Raises WrongInput when it is gone, or another one lies in its place.
+    """
+    frozen = BaseModel.of(run.frozen["base_model"])
+    if frozen.kind == "hub":
+        return frozen
+    now = look_up(workspace, frozen.location if frozen.kind == "folder" else frozen.name)
+    if now.identity != frozen.identity:
+        raise WrongInput(
+            f"The base model {frozen.name} is not the one the run {run.name} began with; start a new run"
+        )
+    return now
+
+
 def _in_folder(name: str, kind: str, folder: Path) -> BaseModel:
     if not (folder / "config.json").is_file():
         raise WrongInput(f"{folder} holds no config.json; give the folder of a transformers model")
@@ -100,7 +116,7 @@ def _of_run(workspace: Workspace, name: str) -> BaseModel:
         raise WrongInput(f"The run {name} is {run.state} and has no weights to go on from")
     if run.settings.method == FULL:
         return _in_folder(name, "run", weights)
-    below = BaseModel.of(run.frozen["base_model"])
+    below = of_run(workspace, run)
     adapter = sha256_of(weights / "adapter_model.safetensors")
     rope_theta = run.settings.rope_theta or below.rope_theta
     positions = run.settings.positions or below.positions

@@ -146,8 +146,7 @@ class _Training:
         if asked is not None and asked["discard"]:
             return runs.finish_discarded(self.run)
         self.show("loading the base model", 0, 0)
-        base = BaseModel.of(self.run.frozen["base_model"])
-        self._refuse_another_base(base)
+        base = base_model.of_run(self.workspace, self.run)
         tokenizer = base_model.load_tokenizer(base)
         rows, validation = self._rows(tokenizer)
         model = self._model(base)
@@ -156,16 +155,6 @@ class _Training:
         if watch.stopped_by is not None and watch.stopped_by["discard"]:
             return runs.finish_discarded(self.run)
         return self._finish(trainer, tokenizer, trainer_state, watch)
-
-    def _refuse_another_base(self, base: BaseModel) -> None:
-        if base.kind == "hub":
-            return
-        given = base.location if base.kind == "folder" else base.name  # a worker stands elsewhere
-        now = base_model.look_up(self.workspace, given)
-        if now.identity != base.identity:
-            raise WrongInput(
-                f"The base model {base.name} is not the one this run began with; start a new run"
-            )
 
     def _rows(self, tokenizer: Any) -> tuple[Prepared, Prepared]:
         """Read the version, checked against its hash, and write down what became of its rows."""

@@ -34,7 +34,7 @@ def merge(workspace: Workspace, name: str, folder: Path, show: Show = silent) ->
     if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise WrongInput(f"{folder} is not empty and holds no merged model; give --to another folder")
     show("loading base and adapter", 0, 0)
-    base = BaseModel.of(run.frozen["base_model"])
+    base = base_model.of_run(workspace, run)
     model = merged(base, adapter, run).to(_dtype_of(base))
     show("writing the model", 0, 0)
     partial = folder.with_name(f"{folder.name}.partial")

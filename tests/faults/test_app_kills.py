@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 import jobs
-from curation.workspace import DATABASE
+from curation.workspace import DATABASE, Workspace
 from tests.browser import driving
 from tests.browser.driving import CHROMIUM, App, Visitor, chromium, press, type_into, wait_for, worker_pid
 from tests.faults import (
@@ -37,6 +37,10 @@ from tests.faults import (
     write_rows,
 )
 from tests.faults.test_job_kills import example
+from tests.lora_workspace import QUICK, VERSION, trained_workspace, weights
+from training import run as runs
+from training.lora import launch
+from training.run import LoraRun
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.faults
@@ -44,15 +48,17 @@ pytestmark = pytest.mark.faults
 RANDOM_SEED = 71
 ROWS = 1_500
 LONG = 180.0  # seconds that a page or a job may take on a busy machine
-STEPS = ("import", "clean", "near-duplicates", "decontaminate", "assemble", "export", "example")
+STEPS = ("import", "clean", "near-duplicates", "decontaminate", "assemble", "export", "example", "train")
 # A second longer in the midst of the work, so that it can be caught there on a fast machine, too.
 SLOW = {
     "clean": "store.commit:sleep:*",  # it is short; how many commits it has depends on the kills
     "export": "file.write:sleep:1",  # it writes files only
+    "train": "file.write:sleep:*",  # at evaluations and checkpoints
 }
 SLOW_OTHERS = "store.commit:sleep:2"
 SECOND = 0.5  # of it; the rest is for a machine that sees late that work has begun
-SIGNS = (DATABASE, "export.lock")  # open as long as the work lasts
+# Open as long as the work lasts; the last is TensorBoard's file, which a run opens when torch is loaded.
+SIGNS = (DATABASE, "export.lock", "events.out.tfevents")
 
 # Notes the state of the script, of the connection and of the only job's card, whenever one of them changes.
 WATCH = """
@@ -180,7 +186,15 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     found["decontaminate"].settings = {"benchmarks": [benchmark], "low": 0.8, "budget": 200}
     trial = example(place, benchmark)
     found["example"] = Case(trial.prepared, trial.settings)
+    found["train"] = frozen_run(place / "before-train")
     return found
+
+
+def frozen_run(folder: Path) -> Case:
+    """Prepare a run that waits to be trained: evaluations and checkpoints every other step."""
+    changes = {**QUICK, "max_steps": 12, "save_every": 2, "eval_every": 4}
+    run = launch(trained_workspace(folder, 30), VERSION, changes=changes)
+    return Case(folder, {"run": run.name})
 
 
 def begin_import(visitor: Visitor, file: str) -> None:
@@ -261,7 +275,7 @@ def at_work(workspace: Path) -> psutil.Process:
     def has_begun() -> bool:
         with suppress(psutil.Error):
             child = child_of(workspace)
-            if child is not None and any(Path(one.path).name in SIGNS for one in child.open_files()):
+            if child is not None and any(Path(one.path).name.startswith(SIGNS) for one in child.open_files()):
                 found.append(child)
         return bool(found)
 
@@ -319,7 +333,20 @@ def undisturbed(prepared: Path, folder: Path, step: str, settings: dict[str, Any
 
 
 def outcome(workspace: Path) -> dict[str, Any]:
-    return {**facts(workspace), "files": list(files(workspace, "datasets", "exports").items())}
+    made = {**facts(workspace), "files": list(files(workspace, "datasets", "exports").items())}
+    return made | {f"curves of {run.name}": curves(run) for run in runs.runs(Workspace(workspace))}
+
+
+def curves(run: LoraRun) -> list[tuple[Any, ...]]:
+    """Give what was measured and is no matter of the machine, and sums of the weights that came of it."""
+    kept = ("step", "epoch", "loss", "grad_norm", "learning_rate", "tokens", "eval_loss")
+    lines = [tuple(_rounded(one.get(name)) for name in kept) for one in run.measurements()]
+    sums = sorted((name, _rounded(float(tensor.double().sum()))) for name, tensor in weights(run).items())
+    return [*lines, (run.state,), *sums]
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.5g}" if isinstance(value, float) else value
 
 
 # --- what the tabs say, beside what is true ---
@@ -456,6 +483,12 @@ def kill_the_app_before_the_end(stand: Stand, child: psutil.Process) -> None:
     stand.come_back("app, job ended meanwhile", killed)
 
 
+def the_run_page_tells_it(stand: Stand, run: str) -> None:
+    page = stand.visitor.open("run", run=run)
+    playwright.expect(page.get_by_test_id("stMain")).to_contain_text("12 of 12", timeout=LONG * 1_000)
+    playwright.expect(page.get_by_test_id("stMain")).to_contain_text("finished")
+
+
 @pytest.fixture
 def told(request: pytest.FixtureRequest) -> Iterator[dict[str, float]]:
     """Collects the seconds measured, and tells them when the test is over."""
@@ -516,5 +549,7 @@ def test_tab_app_and_worker_are_killed_in_turn(
         kill_app_and_worker(stand, catch(workspace, chance.uniform(0, SECOND)))
         kill_the_app_before_the_end(stand, catch(workspace, chance.uniform(0, SECOND)))
     assert [one.state for one in jobs.jobs(workspace)] == ["done"]
+    if step == "train":
+        the_run_page_tells_it(stand, case.settings["run"])
     assert_equal_facts(outcome(workspace), outcome(calm))
     assert_clean(workspace)
