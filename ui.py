@@ -779,10 +779,11 @@ def side(
     }
 
 
-def compare_rows(left: Any, right: Any, titles: tuple[str, str], item: str) -> None:
-    """Show two rows beside each other; words that only one of them has are marked."""
+def compare_rows(left: Any, right: Any, titles: tuple[str, str], item: str, is_marked: bool = True) -> None:
+    """Show two rows beside each other; words that only one of them has are marked, unless nearly all are."""
+    told = word_diff if is_marked else lambda one, other: ([Span(one, True)], [Span(other, True)])
     parts = [
-        (label, word_diff(getattr(left, name)[:SHOWN], getattr(right, name)[:SHOWN]))
+        (label, told(getattr(left, name)[:SHOWN], getattr(right, name)[:SHOWN]))
         for label, name in (("Problem", "instruction"), ("Input", "input"), ("Solution", "response"))
         if getattr(left, name) or getattr(right, name)
     ]

@@ -18,6 +18,7 @@ from training.run_report import (
     oldest,
     settings_rows,
     shown_state,
+    smoothed,
     summary,
     worst_rows,
 )
@@ -49,6 +50,14 @@ MEASURED = [
     {"step": 2, "epoch": 1.0, "loss": 4.7, "tokens": 210},
     {"step": 2, "epoch": 1.0, "eval_loss": 4.0, "eval_bits_per_byte": 2.0},
 ]
+
+
+def test_a_smoothed_curve_follows_and_does_not_begin_at_zero() -> None:
+    level = smoothed([{"x": float(n), "y": 5.0} for n in range(20)])
+    assert [one["smooth"] for one in level] == pytest.approx([5.0] * 20)
+    two = smoothed([{"y": 4.0}, {"y": 2.0}], weight=0.5)
+    assert [one["smooth"] for one in two] == pytest.approx([4.0, (0.5 * 0.5 * 4 + 0.5 * 2) / 0.75])
+    assert smoothed([]) == []
 
 
 # --- state ---

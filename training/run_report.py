@@ -13,6 +13,7 @@ from training.recipes import RECIPES
 from training.run import FAILED, RUNNING, WAITING, LoraRun
 
 AXES = ("step", "epoch", "tokens")
+SMOOTHING = 0.9
 POINTS = 600  # of a curve on a screen; more cannot be seen, and a browser has to draw them all
 GOES_ON = ("queued", "starting", "running", "stopping", "interrupted")  # states in which something happens
 
@@ -105,6 +106,18 @@ def thinned(points: list[dict[str, float]], most: int = POINTS) -> list[dict[str
         return points
     groups = [points[n : n + size] for n in range(0, len(points), size)]
     return [{key: sum(p[key] for p in group) / len(group) for key in group[0]} for group in groups]
+
+
+def smoothed(points: list[dict[str, float]], weight: float = SMOOTHING) -> list[dict[str, float]]:
+    """Add "smooth" to each point: a running mean that forgets, its beginning not drawn towards zero.
+
+    As TensorBoard's: the last mean counts `weight`, and the sum is divided by 1 - weight^n.
+    """
+    mean, found = 0.0, []
+    for n, point in enumerate(points, 1):
+        mean = weight * mean + (1 - weight) * point["y"]
+        found.append({**point, "smooth": mean / (1 - weight**n)})
+    return found
 
 
 def newest(measured: Sequence[Mapping[str, Any]], name: str) -> Any:

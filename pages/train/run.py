@@ -23,6 +23,7 @@ RESUMABLE = ("waiting", "stopped", "failed", "cancelled")
 Measured = Sequence[Mapping[str, Any]]
 AXES = {"Step": "step", "Epoch": "epoch", "Tokens": "tokens"}
 GONE = "no longer in this workspace"
+ALIKE = 0.7  # cosine from which what differs is less than what does not: there it is marked
 FEW = 12  # points of a curve that are marked one by one: a line through a single point is nothing
 TRAIN, HELD_OUT = "training", "held out"
 LOSS_COLORS = alt.Scale(domain=[TRAIN, HELD_OUT], range=["#5b93cf", "#d9822b"])
@@ -256,13 +257,8 @@ def _x(axis: str) -> alt.X:
 
 
 def _loss_chart(runs: Sequence[tuple[str, Measured]], axis: str) -> None:
-    """Draw training loss thin and held-out loss with points; of several runs a colour each."""
-    lines = [
-        {**point, "curve": curve, "run": name}
-        for name, measured in runs
-        for curve, key in ((TRAIN, "loss"), (HELD_OUT, "eval_loss"))
-        for point in run_report.curve(measured, key, axis)
-    ]
+    """Draw training loss, raw and smoothed, and held-out loss with points; of several runs a colour each."""
+    lines = [{**point, "run": name} for name, measured in runs for point in _points_of(measured, axis)]
     if not lines:
         st.caption("No loss was measured yet.")
         return
@@ -285,17 +281,28 @@ def _loss_chart(runs: Sequence[tuple[str, Measured]], axis: str) -> None:
         ],
     )
     few = len(lines) < FEW * len(runs)
-    training = base.transform_filter(alt.datum.curve == TRAIN).mark_line(
-        strokeWidth=1, opacity=0.8, point=alt.OverlayMarkDef(size=14) if few else False
+    raw = base.transform_filter(alt.datum.curve == TRAIN).mark_line(
+        strokeWidth=1, opacity=0.35, point=alt.OverlayMarkDef(size=14) if few else False
     )
+    training = base.transform_filter(alt.datum.curve == TRAIN).encode(y="smooth:Q").mark_line(strokeWidth=1.5)
     held_out = base.transform_filter(alt.datum.curve == HELD_OUT).mark_line(
         strokeWidth=2.5, point=alt.OverlayMarkDef(size=45, filled=True)
     )
     st.altair_chart(
-        (training + held_out).properties(height=300),
+        (raw + training + held_out).properties(height=300),
         key="run_loss" if one else "run_compare",
         alt="training and held-out loss",
     )
+
+
+def _points_of(measured: Measured, axis: str) -> list[dict[str, Any]]:
+    """Give the points of training and held-out loss; training loss also smoothed."""
+    training = run_report.smoothed(run_report.curve(measured, "loss", axis))
+    held_out = run_report.curve(measured, "eval_loss", axis)
+    return [
+        *({**point, "curve": TRAIN} for point in training),
+        *({**point, "curve": HELD_OUT, "smooth": point["y"]} for point in held_out),
+    ]
 
 
 def _small_chart(measured: Measured, name: str, title: str, form: str, axis: str) -> None:
@@ -369,10 +376,10 @@ def _held_out_rows(run: LoraRun) -> None:
         selection_mode="single-cell",
         column_config={
             "": st.column_config.TextColumn(width=30),
-            "Held-out row": st.column_config.TextColumn(width=430),
+            "Held-out row": st.column_config.TextColumn(width=345),
             "Loss a token": st.column_config.NumberColumn(format="%.3f", width=90),
             "at first": st.column_config.NumberColumn(format="%.3f", width=70),
-            "Nearest training row": st.column_config.TextColumn(width=430),
+            "Nearest training row": st.column_config.TextColumn(width=345),
             "Cosine": st.column_config.NumberColumn(format="%.3f", width=70),
         },
     )
@@ -394,7 +401,8 @@ def _beside(row: Any, near: list[NearRow]) -> None:
                 "row", f"Training row {place}, cosine {one.cosine:.3f}", icon=":material/article:", id=one.id
             )
     if other is not None:
-        ui.compare_rows(row, other, ("Held out", "Nearest in training"), f"{row.id}-{other.id}")
+        titles, item = ("Held out", "Nearest in training"), f"{row.id}-{other.id}"
+        ui.compare_rows(row, other, titles, item, is_marked=near[0].cosine >= ALIKE)
     else:
         ui.show_text(row.instruction)
         ui.show_text(row.response, "python")
@@ -471,7 +479,10 @@ def _compare(run: LoraRun, axis: str) -> None:
         return
     other = training_runs.find(ui.workspace(), chosen)
     _loss_chart([(run.name, ui.measured(run)), (other.name, ui.measured(other))], axis)
-    st.caption("Thin: training. Thick, with points: held out. Compare held-out loss on equal versions only.")
+    st.caption(
+        "Thin: training, smoothed; faint: each step. Thick, with points: held out. Compare held-out loss on "
+        "equal versions only."
+    )
     differs = run_report.differences(run, other)
     if not differs:
         st.caption("They were told the same: any difference is chance.")
