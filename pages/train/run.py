@@ -264,9 +264,9 @@ def _loss_chart(runs: Sequence[tuple[str, Measured]], axis: str) -> None:
         return
     one = len(runs) == 1
     color = (
-        alt.Color("curve:N", scale=LOSS_COLORS, title=None, legend=alt.Legend(orient="top"))
+        alt.Color("curve:N", scale=LOSS_COLORS, title=None, legend=alt.Legend(orient="top", symbolOpacity=1))
         if one
-        else alt.Color("run:N", title=None, legend=alt.Legend(orient="top", labelLimit=400))
+        else alt.Color("run:N", title=None, legend=alt.Legend(orient="top", labelLimit=400, symbolOpacity=1))
     )
     base = alt.Chart(pd.DataFrame(lines)).encode(
         x=_x(axis),
