@@ -1,6 +1,7 @@
 """What is said of rows, tokenizer and time before a run begins, held against what training then does."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -240,6 +241,32 @@ def test_a_slip_in_targets_is_refused(workspace: Workspace, base: BaseModel) -> 
     ]
     with pytest.raises(WrongInput, match="targets up_prj"):
         launch(workspace, VERSION, changes={"targets": "gate_proj,up_prj"})
+
+
+def test_a_base_that_was_fetched_before_is_known(
+    workspace: Workspace, base: BaseModel, tmp_path: Path
+) -> None:
+    """As the hub's library keeps it: a name of a snapshot, and the snapshot."""
+    kept = tmp_path / "hub" / "models--some--model"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("ab12")
+    shutil.copytree(base.location, kept / "snapshots" / "ab12")
+    told = (
+        "import sys\nfrom pathlib import Path\nfrom curation.workspace import Workspace\n"
+        "from training import base_model, preflight\nfrom training.recipes import settings_of\n"
+        f"w, s = Workspace(Path({str(workspace.folder)!r})), settings_of('practice')\n"
+        "for name in ('some/model', 'some/other', 'some/m..odel'):\n"
+        "    base = base_model.look_up(w, name)\n"
+        f"    looked = preflight.check_rows(w, {VERSION!r}, base, s)\n"
+        "    print(base.folder is not None, base.config() is not None, looked is not None)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub")}
+    done = subprocess.run(
+        [sys.executable, "-c", told], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:3] == ["True True True", "False False False", "False False False"]
 
 
 # --- time ---

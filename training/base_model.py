@@ -45,10 +45,24 @@ class BaseModel:
     def of(cls, facts: Mapping[str, Any]) -> "BaseModel":
         return cls(**{**facts, "adapters": tuple(facts["adapters"])})
 
+    @property
+    def folder(self) -> Path | None:
+        """Where its files are on this machine; None for a name on the hub that was not fetched yet."""
+        if self.kind != "hub":
+            return Path(self.location)
+        import huggingface_hub
+
+        try:
+            found = huggingface_hub.try_to_load_from_cache(self.location, "config.json")
+        except huggingface_hub.errors.HFValidationError:  # it cannot be a name: said when it is fetched
+            return None
+        return Path(found).parent if isinstance(found, str) else None
+
     def config(self) -> dict[str, Any] | None:
         """Give config.json; None for a name on the hub that was not fetched."""
-        file = Path(self.location) / "config.json"
-        return json.loads(file.read_bytes()) if file.is_file() else None
+        folder = self.folder
+        file = folder / "config.json" if folder else None
+        return json.loads(file.read_bytes()) if file and file.is_file() else None
 
 
 def practice_folder(workspace: Workspace) -> Path:

@@ -327,7 +327,11 @@ def _notes(recipe: Recipe, settings: Settings, base: BaseModel) -> list[str]:
     if base.kind == "run":
         found.append("Goes on from the weights of an earlier run, which are merged into its base first.")
     if base.kind == "hub":
-        found.append("The base model is fetched from the hub when the run begins, unless it is there.")
+        found.append(
+            "The base model is fetched from the hub when the run begins."
+            if base.folder is None
+            else "The base model was fetched before; the hub is asked once more when the run begins."
+        )
     return found
 
 

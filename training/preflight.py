@@ -18,6 +18,7 @@ from training.base_model import BaseModel
 from training.format import is_infilling, prepare, prompt_of, text_ids
 from training.recipes import Settings
 
+NEEDED = ("tokenizer.json", "tokenizer_config.json")
 LOOKED_AT = 400  # rows of the training split, evenly spaced: a share is known to about 5 percentage points
 FEW = 0.005  # shares below are not worth a word
 
@@ -79,8 +80,8 @@ def check_rows(
 
     Raises WrongInput when the version does not exist or was changed.
     """
-    folder = Path(base.location)
-    if not (folder / "tokenizer.json").is_file() or not (folder / "tokenizer_config.json").is_file():
+    folder = base.folder
+    if folder is None or not all((folder / name).is_file() for name in NEEDED):
         return None
     rows = _sample(read_rows(workspace, version)[1], looked_at)
     if not rows:
