@@ -115,6 +115,8 @@ def assert_nothing_leaked(hub: LoopbackHub, workspace: Workspace) -> None:
     for one in hub.asked:
         has_token = any(TOKEN in value for value in one.headers.values())
         assert has_token == (one.kind not in WITHOUT_TOKEN), one.kind
+        if has_token:  # the library's own word on what is installed, and on who runs it, stays here, too
+            assert "torch/" not in one.headers["user-agent"] and "agent/" not in one.headers["user-agent"]
 
 
 # --- what arrives ---
@@ -561,6 +563,16 @@ def test_a_password_in_the_address_is_not_repeated(
     monkeypatch.setattr(constants, "ENDPOINT", secret)
     hub.break_at("create", Fault(500))
     assert "opensesame" not in str(refusal(workspace, "mine", NAME))
+
+
+def test_a_token_that_a_line_break_follows_works_and_is_not_repeated(
+    workspace: Workspace, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `HF_TOKEN=$(cat file)` in some shells gives it. It begins as no token of the hub's own does."""
+    monkeypatch.setenv("HF_TOKEN", "mirror-5309\r\n")
+    hub.break_at("create", Fault(403, "mirror-5309 may not"))
+    assert "(HTTP 403: *** may not)" in str(refusal(workspace, "mine", NAME))
+    assert hub.asked[0].headers["authorization"] == "Bearer mirror-5309"
 
 
 def test_offline_mode_is_named(
