@@ -156,9 +156,9 @@ def _unreachable(source: str, error: Exception) -> SourceUnavailable:
     )
 
 
-def plain_line(error: Exception) -> str:
+def plain_line(error: Exception | str) -> str:
     """Give the first line of a message of others, without a token that may stand in it."""
     line = (str(error).splitlines() or [""])[0][:300]
-    if token := os.environ.get("HF_TOKEN"):
+    if token := os.environ.get("HF_TOKEN", "").strip():
         line = line.replace(token, "***")
     return _TOKEN.sub("***", line)

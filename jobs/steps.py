@@ -112,6 +112,15 @@ def _run_train(workspace: Workspace, given: dict[str, Any], show: Show) -> Outco
     return {"ok": True, "report": train(workspace, given["run"], show), "warnings": []}
 
 
+def _run_push(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from training.push import push
+
+    private = given.get("private") is not False  # what is no clear yes to the public stays private
+    merged = given.get("merged") is True
+    report = push(workspace, given["run"], given["repository"], private, merged, show)
+    return {"ok": True, "report": report, "warnings": []}
+
+
 def _outcome(result: Any, notes: Sequence[str] = ()) -> Outcome:
     """Say what a stage came to, in what JSON can say."""
     marks = {"unchanged": result.unchanged, "attached": result.attached}
@@ -161,6 +170,12 @@ STEPS: dict[str, Step] = {
     ),
     "practice-base": Step(lambda given: "Make the practice base", (), _run_practice_base, queue="training"),
     "train": Step(lambda given: f"Train {given.get('run')}", ("run",), _run_train, ("run",), "training"),
+    "push": Step(
+        lambda given: f"Push {given.get('run')} to {given.get('repository')}",
+        ("run", "repository", "private", "merged"),
+        _run_push,
+        ("run", "repository"),
+    ),
 }
 
 

@@ -92,6 +92,14 @@ def _merge(args: argparse.Namespace, bar: Bar) -> Answer:
     return Answer(merge(workspace_of(args), args.name, Path(args.to), bar))
 
 
+def _push(args: argparse.Namespace, bar: Bar) -> Answer:
+    from training.push import push
+
+    return Answer(
+        push(workspace_of(args), args.name, args.repository, not args.public, args.merged, show=bar)
+    )
+
+
 def _parser() -> Parser:
     parser = Parser(prog="python -m training", description="Train on a frozen version.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
@@ -113,6 +121,7 @@ def _parser() -> Parser:
         ("resume", "go on with a stopped, failed or interrupted run", _resume),
         ("stop", "end a run after its current step and keep its weights", _stop),
         ("merge", "write base and adapter as one model", _merge),
+        ("push", "put a run's result, with its card, on the Hugging Face hub (needs HF_TOKEN)", _push),
     ):
         one = add_command(commands, name, about, run)
         one.add_argument("name", metavar="RUN")
@@ -120,6 +129,10 @@ def _parser() -> Parser:
             one.add_argument("--discard", action="store_true", help="throw the weights away; curves stay")
         if name == "merge":
             one.add_argument("--to", required=True, metavar="DIR")
+        if name == "push":
+            one.add_argument("repository", metavar="OWNER/NAME")
+            one.add_argument("--public", action="store_true", help="everybody may read it (default: private)")
+            one.add_argument("--merged", action="store_true", help="push base and adapter as one model")
     add_command(commands, "runs", "list the runs", _runs)
     return parser
 

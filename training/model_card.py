@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from training.recipes import LORA, find
@@ -12,17 +13,24 @@ BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 60
 
 
-def card(run: LoraRun, result: Mapping[str, Any]) -> str:
-    """Write README.md for the folder with the weights."""
+def card(run: LoraRun, result: Mapping[str, Any], public: bool = False, merged: bool = False) -> str:
+    """Write README.md for the folder with the weights.
+
+    With `public` for others: folders of this machine are named by their last part only. With `merged` it is
+    the card of base and adapter as one model.
+    """
     frozen, settings = run.frozen, run.settings
-    base = frozen["base_model"]
-    kind = "LoRA adapter" if settings.method == LORA else "model"
+    base = public_base(frozen["base_model"]) if public else frozen["base_model"]
+    is_adapter = settings.method == LORA and not merged
+    kind = "LoRA adapter" if is_adapter else "model"
     parts = [
-        _front_matter(base, settings.method),
+        _front_matter(base, is_adapter),
         f"# {run.name}\n",
         f"A {kind} trained by Winnow {frozen['winnow']} on the frozen version `{frozen['version']}` "
         f"(sha256 of its rows: `{frozen['sha256']}`).\n",
-        _practice_note(base),
+        "Base and LoRA adapter, added into one model.\n" if merged else "",
+        _practice_note(frozen["base_model"]),
+        _earlier_note(base) if is_adapter and public else "",
         _table("Result", _result(result)),
         _curve(run),
         _table("Data", _data(run)),
@@ -33,10 +41,29 @@ def card(run: LoraRun, result: Mapping[str, Any]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _front_matter(base: Mapping[str, Any], method: str) -> str:
+def public_base(base: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the facts of a base model without the folders that it has on this machine."""
+    location = str(base["location"])
+    name = _last_part(location) if base["kind"] == "folder" else str(base["name"])
+    return {
+        **base,
+        "name": name,
+        "location": _last_part(location) if Path(location).is_absolute() else location,
+        "adapters": [_last_part(one) for one in base["adapters"]],
+    }
+
+
+def _last_part(folder: str) -> str:
+    """Name a folder; a run's `adapter` or `model` by its run."""
+    path = Path(folder)
+    of_run = path.name in ("adapter", "model") and path.parent.parent.name == "runs"
+    return path.parent.name if of_run else path.name
+
+
+def _front_matter(base: Mapping[str, Any], is_adapter: bool) -> str:
+    """Say what the hub reads. What nobody knows, a licence say, is left out rather than made up."""
     lines = ["---", "tags:", "- code", "- winnow"]
-    if method == LORA:
-        lines += ["library_name: peft", "pipeline_tag: text-generation"]
+    lines += [f"library_name: {'peft' if is_adapter else 'transformers'}", "pipeline_tag: text-generation"]
     if base["kind"] == "hub":
         lines.insert(1, f"base_model: {json.dumps(base['location'])}")
     return "\n".join([*lines, "---\n"])
@@ -48,6 +75,16 @@ def _practice_note(base: Mapping[str, Any]) -> str:
     return (
         "**The base is the practice base**: too small to solve tasks. What this shows is that training "
         "learns (held-out loss below), not that the data is good.\n"
+    )
+
+
+def _earlier_note(base: Mapping[str, Any]) -> str:
+    if not base["adapters"]:
+        return ""
+    needed = ", then ".join(f"`{_cell(one)}`" for one in base["adapters"])
+    return (
+        f"**This adapter needs others**: it was trained on `{_cell(base['location'])}` with {needed} "
+        "merged in. Without them it gives another model than the one measured here.\n"
     )
 
 
