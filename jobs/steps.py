@@ -112,6 +112,13 @@ def _run_train(workspace: Workspace, given: dict[str, Any], show: Show) -> Outco
     return {"ok": True, "report": train(workspace, given["run"], show), "warnings": []}
 
 
+def _run_merge(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from training.merge import merge
+
+    report = merge(workspace, given["run"], Path(given["to"]), show)
+    return {"ok": True, "report": report, "warnings": []}
+
+
 def _run_push(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
     from training.push import push
 
@@ -170,6 +177,7 @@ STEPS: dict[str, Step] = {
     ),
     "practice-base": Step(lambda given: "Make the practice base", (), _run_practice_base, queue="training"),
     "train": Step(lambda given: f"Train {given.get('run')}", ("run",), _run_train, ("run",), "training"),
+    "merge": Step(lambda given: f"Merge {given.get('run')}", ("run", "to"), _run_merge, ("run", "to")),
     "push": Step(
         lambda given: f"Push {given.get('run')} to {given.get('repository')}",
         ("run", "repository", "private", "merged"),

@@ -307,7 +307,7 @@ def test_a_run_tells_its_numbers_rows_and_settings(opened: Callable[..., AppTest
     assert worst["Held-out row"][0] == "no longer in this workspace"
     assert worst["Loss a token"].is_monotonic_decreasing
     assert "This row is no longer in this workspace" in shown(app)
-    for view, told in (("Data", "3 rows could not"), ("Settings", "Frozen when"), ("Model card", "# a card")):
+    for view, told in (("Data", "3 rows could not"), ("Settings", "Frozen when"), ("Result", "# a card")):
         assert told in shown(opened("trained", "run", run="v1-practice-1", show=view, x="Tokens"))
 
 

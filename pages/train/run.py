@@ -1,5 +1,6 @@
 """Run: one training run, from its own files: how far it is, its curves, its rows, its settings."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from training.run import LoraRun
 from training.run_report import GOES_ON, WorstRow, newest, oldest
 
 POLL_SECONDS = 2.0
-VIEWS = ("Held-out rows", "Data", "Settings", "Compare", "Log", "Model card")
+VIEWS = ("Held-out rows", "Data", "Settings", "Compare", "Log", "Result")
 RESUMABLE = ("waiting", "stopped", "failed", "cancelled")
 Measured = Sequence[Mapping[str, Any]]
 AXES = {"Step": "step", "Epoch": "epoch", "Tokens": "tokens"}
@@ -516,17 +517,56 @@ def _log(run: LoraRun) -> None:
     st.code(text or "The log is empty.", language=None, height=300 if len(text) > 800 else "content")
 
 
-def _model_card(run: LoraRun) -> None:
-    file = run.output / "README.md"
-    if not file.is_file():
-        st.caption("The card is written with the weights, when the run ends.")
+def _result(run: LoraRun) -> None:
+    if run.weights is None:
+        st.caption("There are no weights yet: they are written when the run ends, with their card.")
         return
-    if run.frozen["settings"]["method"] == "lora":
-        st.caption("To write base and adapter as one model, in a terminal:")
-        ui.show_text(f"python -m training merge {run.name} --to {run.name}-merged", "bash")
-    st.caption("The weights lie in:")
+    is_lora = run.frozen["settings"]["method"] == "lora"
+    st.caption(f"The {'adapter' if is_lora else 'model'} lies in:")
     ui.show_line(run.output)
-    ui.show_text(file.read_text(encoding="utf-8", errors="replace"), "markdown", height=600)
+    if is_lora:
+        _offer_merge(run)
+    _offer_push(run, is_lora)
+    ui.show_jobs_of(("merge", "push"))
+    card = run.output / "README.md"
+    if card.is_file():
+        st.caption("Its card:")
+        ui.show_text(card.read_text(encoding="utf-8", errors="replace"), "markdown", height=600)
+
+
+def _offer_merge(run: LoraRun) -> None:
+    to = ui.folder() / "exports" / f"{run.name}-merged"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Write base and adapter as one model",
+            key="run_merge",
+            icon=":material/merge:",
+            on_click=ui.start,
+            args=("merge", {"run": run.name, "to": str(to)}),
+        )
+        st.caption("It is there; pressing again writes it anew:" if to.is_dir() else "Goes to:")
+    ui.show_line(to)
+
+
+def _offer_push(run: LoraRun, is_lora: bool) -> None:
+    """A form for the hub. The token is read from the environment, by the process that pushes."""
+    has_token = bool(os.environ.get("HF_TOKEN", "").strip())
+    with st.form("run_push", border=True):
+        st.markdown("**Push to a hub**")
+        a, b, c = st.columns([3, 1, 2], vertical_alignment="bottom")
+        repository = a.text_input("Repository", key="run_repository", placeholder="OWNER/NAME", max_chars=96)
+        is_public = b.toggle("Public", key="run_public", help="Without it only you can read the repository.")
+        is_merged = is_lora and c.toggle("As one merged model", key="run_merged")
+        pressed = st.form_submit_button("Push", icon=":material/cloud_upload:", disabled=not has_token)
+        st.caption(
+            "One commit: weights, tokenizer, card and the run's settings, without paths of this machine."
+            if has_token
+            else "Needs `HF_TOKEN` with write access in the environment of `make run`; it is never stored."
+        )
+    if pressed:
+        given = {"repository": repository.strip(), "private": not is_public, "merged": bool(is_merged)}
+        ui.start("push", {"run": run.name, **given})
+        st.rerun()
 
 
 def _below(run: LoraRun, state: str, axis: str) -> None:
@@ -536,7 +576,7 @@ def _below(run: LoraRun, state: str, axis: str) -> None:
     elif view == "Compare":
         _compare(run, axis)
     else:
-        {"Data": _data, "Settings": _settings, "Model card": _model_card}.get(view, _held_out_rows)(run)
+        {"Data": _data, "Settings": _settings, "Result": _result}.get(view, _held_out_rows)(run)
 
 
 # --- the page ---
