@@ -109,7 +109,8 @@ def _run_practice_base(workspace: Workspace, given: dict[str, Any], show: Show) 
 def _run_train(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
     from training.lora import train
 
-    return {"ok": True, "report": train(workspace, given["run"], show), "warnings": []}
+    report = train(workspace, given["run"], show)
+    return {"ok": True, "report": report, "warnings": report.get("machine", {}).get("notes", [])}
 
 
 def _run_merge(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:

@@ -90,6 +90,8 @@ def test_stop_resume_merge_runs_and_base(
         (("train", VERSION, "--set", "rank"), "rank is not SETTING=VALUE"),
         (("train", VERSION, "--recipe", "nope"), "invalid choice"),
         (("resume", "nope"), "There is no run 'nope'"),
+        (("train", VERSION, "--processes", "0"), "0 is no number of processes"),
+        (("resume", "nope", "--processes", "two"), "two is no number of processes"),
         (("stop", "../nope"), "There is no run"),
         (("merge", "nope", "--to", "x"), "There is no run 'nope'"),
     ],

@@ -84,6 +84,12 @@ def drop_after(folder: Path, checkpoint: Path | None) -> None:
             shutil.rmtree(one, ignore_errors=True)
 
 
+def processes_of(checkpoint: Path) -> int:
+    """Count the processes that wrote a checkpoint, by the random states it holds; 0: it holds none."""
+    alone = (checkpoint / "rng_state.pth").is_file()
+    return 1 if alone else len(list(checkpoint.glob("rng_state_*.pth")))
+
+
 def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix(PREFIX))
 

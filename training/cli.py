@@ -10,6 +10,7 @@ from curation.cli_frame import Answer, Parser, add_command, workspace_of
 from curation.cli_output import Bar
 from curation.errors import WrongInput
 from training import run as runs
+from training.processes import VARIABLE
 from training.recipes import CHOICES, RECIPES
 from training.settings_file import Asked, read_yaml
 
@@ -36,7 +37,7 @@ def _train(args: argparse.Namespace, bar: Bar) -> Answer:
         workspace, asked.version, asked.recipe or "practice", asked.base or "practice", asked.method,
         asked.changes, args.name,
     )  # fmt: skip
-    return Answer(train(workspace, run.name, bar))
+    return _trained(train(workspace, run.name, bar, args.processes))
 
 
 def _asked(args: argparse.Namespace) -> Asked:
@@ -63,7 +64,11 @@ def _resume(args: argparse.Namespace, bar: Bar) -> Answer:
     from training.lora import train
 
     workspace = workspace_of(args)
-    return Answer(train(workspace, runs.reopen(workspace, args.name).name, bar))
+    return _trained(train(workspace, runs.reopen(workspace, args.name).name, bar, args.processes))
+
+
+def _trained(report: dict[str, Any]) -> Answer:
+    return Answer(report, report.get("machine", {}).get("notes", ()))
 
 
 def _stop(args: argparse.Namespace, bar: Bar) -> Answer:
@@ -117,6 +122,7 @@ def _parser() -> Parser:
     one.add_argument("--name", metavar="NAME", help="the run's name (default: VERSION-RECIPE-NUMBER)")
     one.add_argument("--set", action="append", default=[], type=_change, metavar="SETTING=VALUE",
                      help="change a setting of the recipe, e.g. --set max_steps=50")  # fmt: skip
+    _add_processes(one)
     for name, about, run in (
         ("resume", "go on with a stopped, failed or interrupted run", _resume),
         ("stop", "end a run after its current step and keep its weights", _stop),
@@ -125,6 +131,8 @@ def _parser() -> Parser:
     ):
         one = add_command(commands, name, about, run)
         one.add_argument("name", metavar="RUN")
+        if name == "resume":
+            _add_processes(one)
         if name == "stop":
             one.add_argument("--discard", action="store_true", help="throw the weights away; curves stay")
         if name == "merge":
@@ -135,6 +143,20 @@ def _parser() -> Parser:
             one.add_argument("--merged", action="store_true", help="push base and adapter as one model")
     add_command(commands, "runs", "list the runs", _runs)
     return parser
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--processes", type=_number, metavar="N",
+        help=f"train in N processes by accelerate launch (default: {VARIABLE}, else one a GPU); "
+        "the batch stays the recipe's",
+    )  # fmt: skip
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of processes")
+    return int(text)
 
 
 def _change(text: str) -> tuple[str, str]:

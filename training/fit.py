@@ -533,7 +533,8 @@ def try_step(model: Any, examples: Sequence["Example"], pad: int, settings: Sett
     batch = collate([{"ids": one.ids, "labels": one.labels} for one in longest], pad)
     was_training, began = model.training, time.perf_counter()
     model.train()
-    with torch.random.fork_rng(), _watched(device) as memory:
+    ours = [device] if device.type == CUDA else []  # the other GPUs are other processes'
+    with torch.random.fork_rng(devices=ours), _watched(device) as memory:
         on_device = {name: tensor.to(device) for name, tensor in batch.items()}
         with torch.autocast("cuda", torch.bfloat16, enabled=device.type == CUDA):
             loss = model(**on_device).loss

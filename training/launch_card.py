@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curation.errors import WrongInput
-from training import fit
+from training import fit, processes
 from training.base_model import BaseModel
 from training.pace import Pace
 from training.preflight import FEW, RowCheck
@@ -322,6 +322,7 @@ def _notes(recipe: Recipe, settings: Settings, base: BaseModel) -> list[str]:
     if base.name != recipe.base and base.kind != "run":
         found.append(f"Its paper trained {recipe.base}." if recipe.base != "practice" else
                      "This recipe is made for the practice base.")  # fmt: skip
+    found += _processes_notes(processes.planned(settings))
     if base.kind == "practice":
         found.append(PRACTICE_NOTE)
     if base.kind == "run":
@@ -333,6 +334,14 @@ def _notes(recipe: Recipe, settings: Settings, base: BaseModel) -> list[str]:
             else "The base model was fetched before; the hub is asked once more when the run begins."
         )
     return found
+
+
+def _processes_notes(plan: processes.Plan) -> list[str]:
+    notes = [f"{plan.note}."] if plan.note else []
+    if plan.number > 1:
+        where = f"on {plan.number} GPUs" if plan.on_gpus else f"in {plan.number} processes"
+        notes.insert(0, f"Trains {where} at once by accelerate launch.")
+    return notes
 
 
 def _method_words(method: str) -> str:

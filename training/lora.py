@@ -5,10 +5,11 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import Any
 
 from curation import __version__
@@ -17,12 +18,14 @@ from curation.atomic import place_folder, sweep_partial
 from curation.errors import CurationError, StageCancelled, WrongInput
 from curation.stage import silent
 from curation.workspace import Workspace
-from training import base_model, checkpoints, fit
+from training import base_model, checkpoints, fit, processes
 from training import run as runs
 from training.base_model import BaseModel
 from training.format import Prepared, prepare
+from training.processes import Plan
 from training.recipes import FULL, LORA, Settings, settings_of
 from training.run import LoraRun, TrainingFailed
+from training.team import Onlooker, Team
 
 Show = Callable[[str, int, int], None]
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
@@ -62,21 +65,24 @@ def launch(
     return runs.create(workspace, frozen, name)
 
 
-def train(workspace: Workspace, name: str, show: Show = silent) -> dict[str, Any]:
+def train(workspace: Workspace, name: str, show: Show = silent, number: int | None = None) -> dict[str, Any]:
     """Train a run to its end, from its newest complete checkpoint when it has one. Gives its report.
 
-    A run that another process trains is watched instead. A finished one is not trained again. Raises
-    TrainingFailed when memory runs out or the loss is no number, WrongInput, SourceUnavailable when the base
-    model cannot be read, StageCancelled after Ctrl-C.
+    It trains in `number` processes (None: WINNOW_PROCESSES, else one a GPU, see `processes.planned`): one is
+    this process, several are started by `accelerate launch`. A run that another process trains is watched
+    instead. A finished one is not trained again. Raises TrainingFailed when memory runs out, the loss is no
+    number or one of several processes was killed, WrongInput, SourceUnavailable when the base model cannot be
+    read, StageCancelled after Ctrl-C.
     """
     run = runs.find(workspace, name)
+    plan = _plan(run.settings, number)
     while True:
         with run.locked() as ours:
             if run.result is not None:
                 return {**run.result, "unchanged": True}
             if ours:
                 (run.folder / runs.FAILURE).unlink(missing_ok=True)
-                return _attempt(workspace, run, show)
+                return _attempt(workspace, run, show, plan)
         _watch(run, show)
 
 
@@ -91,10 +97,19 @@ def _watch(run: LoraRun, show: Show) -> None:
         raise TrainingFailed(str(failure["reason"]))
 
 
-def _attempt(workspace: Workspace, run: LoraRun, show: Show) -> dict[str, Any]:
+def _attempt(workspace: Workspace, run: LoraRun, show: Show, plan: Plan) -> dict[str, Any]:
     try:
+        processes.wait_for_dying(run, show)
+        asked = run.asked_to_stop()
+        if asked is not None and asked["discard"]:
+            return runs.finish_discarded(run)
+        if plan.note:
+            show(plan.note, 0, 0)
+        if plan.number > 1:
+            processes.train(run, plan, show)
+            return run.result or {}
         with _reasons(run):
-            return _Training(workspace, run, show).train()
+            return _Training(workspace, run, show, notes=[plan.note] if plan.note else []).train()
     except KeyboardInterrupt:
         raise StageCancelled(
             f"Stopped; `python -m training resume {run.name}` goes on from {_last_good(run)}"
@@ -102,6 +117,23 @@ def _attempt(workspace: Workspace, run: LoraRun, show: Show) -> dict[str, Any]:
     except CurationError as error:  # whoever looks at the run is told why, whichever door it came through
         run.write(runs.FAILURE, {"reason": str(error), "step": runs.last_step(run), "at": runs.now()})
         raise
+
+
+def _plan(settings: Settings, number: int | None) -> Plan:
+    """Say how many processes train. Where it matters torch has the last word on GPUs: it may know no CUDA."""
+    plan = processes.planned(settings, number)
+    if plan.number == 1 and not plan.on_gpus:
+        return plan
+    import torch
+
+    return processes.planned(settings, number, torch.cuda.device_count())
+
+
+def train_in_team(workspace: Workspace, name: str, team: Team, show: Show, notes: Sequence[str]) -> None:
+    """Train a run as one of several processes; their parent holds its lock. Raises what `train` raises."""
+    run = runs.find(workspace, name)
+    with _reasons(run):
+        _Training(workspace, run if team.is_first else Onlooker(run.folder), show, team, notes).train()
 
 
 @contextmanager
@@ -132,19 +164,25 @@ def _last_good(run: LoraRun) -> str:
 
 
 class _Training:
-    """One attempt at a run. It reads the run's frozen settings only."""
+    """One attempt at a run, or one process's part of it. It reads the run's frozen settings only."""
 
-    def __init__(self, workspace: Workspace, run: LoraRun, show: Show) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        run: LoraRun,
+        show: Show,
+        team: Team | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
         self.workspace = workspace
         self.run = run
         self.show = show
+        self.team = team or Team()
+        self.notes = list(notes)
         self.settings: Settings = run.settings
         self.began = time.monotonic()
 
     def train(self) -> dict[str, Any]:
-        asked = self.run.asked_to_stop()
-        if asked is not None and asked["discard"]:
-            return runs.finish_discarded(self.run)
         self.show("loading the base model", 0, 0)
         base = base_model.of_run(self.workspace, self.run)
         tokenizer = base_model.load_tokenizer(base)
@@ -153,7 +191,7 @@ class _Training:
         trainer, watch = self._trainer(model, tokenizer, rows, validation)
         trainer_state = self._go(trainer)
         if watch.stopped_by is not None and watch.stopped_by["discard"]:
-            return runs.finish_discarded(self.run)
+            return runs.finish_discarded(self.run) if self.team.is_first else {}
         return self._finish(trainer, tokenizer, trainer_state, watch)
 
     def _rows(self, tokenizer: Any) -> tuple[Prepared, Prepared]:
@@ -200,19 +238,17 @@ class _Training:
         return with_adapter(model, self.settings)
 
     def _trainer(self, model: Any, tokenizer: Any, rows: Prepared, validation: Prepared) -> tuple[Any, Any]:
-        import torch
         from torch.utils.tensorboard import SummaryWriter
         from transformers import PrinterCallback
         from transformers.integrations import TensorBoardCallback
 
         from training.trainer import Rows, RunTrainer, Watch, arguments
 
-        watch = Watch(self.run, self.show)
+        watch = Watch(self.run, self.show, self.team)
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        callbacks: list[Any] = [
-            watch,
-            TensorBoardCallback(SummaryWriter(str(self.run.folder / "tensorboard"))),
-        ]
+        callbacks: list[Any] = [watch]
+        if self.team.is_first:
+            callbacks.append(TensorBoardCallback(SummaryWriter(str(self.run.folder / "tensorboard"))))
         settings = self.settings
         if settings.early_stop and not validation.examples:
             raise WrongInput(
@@ -227,12 +263,13 @@ class _Training:
             self.run,
             validation.examples,
             pad,
+            self.team,
             model=model,
             args=arguments(
                 self.run.checkpoints,
                 settings,
                 len(rows.examples),
-                max(1, torch.cuda.device_count()),
+                self.team.size,
                 bool(validation.examples),
             ),
             train_dataset=Rows(rows.examples),
@@ -245,14 +282,8 @@ class _Training:
     def _go(self, trainer: Any) -> Any:
         """Train from the newest complete checkpoint, or from the start."""
         self.show("looking for a checkpoint", 0, 0)
-        self.run.checkpoints.mkdir(exist_ok=True)
-        checkpoints.sweep(self.run.checkpoints)
-        shutil.rmtree(self.run.folder / PARTIAL_RESULT, ignore_errors=True)
-        for folder in (self.run.folder, self.run.folder / "evaluations"):
-            sweep_partial(folder)
-        newest = checkpoints.newest(self.run.checkpoints)
-        checkpoints.drop_after(self.run.checkpoints, newest)
-        self.run.forget_after(checkpoints.step_of(newest) if newest else -1)
+        newest = self._newest()
+        self.team.spread_chance(self.settings.random_seed)
         fit.spare_memory(trainer.model.config.to_dict(), self.settings)
         if newest is None:
             self.show("trying one step on the longest rows", 0, 0)
@@ -267,14 +298,45 @@ class _Training:
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
         return trainer.state
 
+    def _newest(self) -> Path | None:
+        """Clear away what a kill left and give the checkpoint to go on from; the first process decides."""
+        step = -1
+        if self.team.is_first:
+            self.run.checkpoints.mkdir(exist_ok=True)
+            checkpoints.sweep(self.run.checkpoints)
+            shutil.rmtree(self.run.folder / PARTIAL_RESULT, ignore_errors=True)
+            for folder in (self.run.folder, self.run.folder / "evaluations"):
+                sweep_partial(folder)
+            newest = checkpoints.newest(self.run.checkpoints)
+            checkpoints.drop_after(self.run.checkpoints, newest)
+            step = checkpoints.step_of(newest) if newest else -1
+            self.run.forget_after(step)
+        step = self.team.agreed(step)
+        if step < 0:
+            return None
+        checkpoint = self.run.checkpoints / f"{checkpoints.PREFIX}{step}"
+        self._say_if_another_number_wrote(checkpoint)
+        return checkpoint
+
+    def _say_if_another_number_wrote(self, checkpoint: Path) -> None:
+        before, now = checkpoints.processes_of(checkpoint), self.team.size
+        if before and before != now:
+            self.notes.append(
+                f"Goes on in {processes.counted(now)} from a checkpoint written by {before}: with the same "
+                "rows a step, but dropout draws other numbers than it would have"
+            )
+            self.show(self.notes[-1], 0, 0)
+
     def _finish(self, trainer: Any, tokenizer: Any, state: Any, watch: Any) -> dict[str, Any]:
         self.show("writing the result", state.global_step, state.max_steps)
         trainer.refuse_broken_weights()
-        measured = self.run.measurements()
-        if trainer.validation and not any(
-            "eval_loss" in one and one["step"] == state.global_step for one in measured
-        ):
+        measured = any(
+            "eval_loss" in one and one["step"] == state.global_step for one in self.run.measurements()
+        )
+        if trainer.validation and not self.team.agreed(measured):
             trainer.evaluate()
+        if not self.team.is_first:
+            return {}
         result = self._result(trainer, state, watch)
         _write_weights(self.run, trainer.model, tokenizer, result)
         self.run.write(runs.RESULT, result)  # last: a run with it is over
@@ -301,7 +363,7 @@ class _Training:
             "trainable_parameters": trainable,
             "parameters": total,
             "seconds": round(time.monotonic() - self.began, 1),
-            "machine": machine(),
+            "machine": {**machine(), "processes": self.team.size, "notes": self.notes},
         }
 
     def _kept(self, evaluated: list[dict[str, Any]], state: Any) -> dict[str, Any]:

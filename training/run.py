@@ -7,6 +7,7 @@
     checkpoints/        complete ones (a manifest each, written last) and perhaps one that a kill broke
     stop.json           somebody asked it to stop
     failure.json        why the last attempt ended badly
+    processes.log       what several processes printed (training/processes.py); locked while one of them lives
     adapter/ or model/  the result, with its card
     result.json         written last: a run with it is finished
 

@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from transformers import (
     EarlyStoppingCallback,
     Trainer,
@@ -22,8 +23,10 @@ from training.fit import EVAL_TOKENS, KEPT, MULTIPLE
 from training.format import IGNORED, Example
 from training.recipes import Settings
 from training.run import LoraRun, TrainingFailed
+from training.team import Team
 
 Show = Callable[[str, int, int], None]
+BLANK = -1  # the index of a row that holds nothing
 TRAINER_STATE = "trainer_state.json"
 TRAINING_ARGS_NAME = "training_args.bin"  # a pickle of an object: reading one runs code, and nobody reads it
 
@@ -38,8 +41,43 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.examples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        if index == BLANK:
+            return {"ids": (0,), "labels": (IGNORED,)}
         one = self.examples[index]
         return {"ids": one.ids, "labels": one.labels}
+
+
+class Share(torch.utils.data.Sampler[list[int]]):
+    """One process's micro-batches of an epoch: the rows of every step are those of a single process.
+
+    accelerate's own sharding fills the last step of an epoch with rows of the first one. Here it stays short:
+    a process without a row left gets a blank one, which has no token to learn.
+    """
+
+    def __init__(self, rows: Rows, settings: Settings, team: Team) -> None:
+        self.order = SeedableRandomSampler(rows, data_seed=settings.random_seed)  # as for a single process
+        self.size = settings.micro_batch
+        self.team = team
+
+    def __len__(self) -> int:
+        in_all = -(-len(self.order) // self.size)
+        return -(-in_all // self.team.size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = list(self.order)
+        for n in range(len(self)):
+            begin = (n * self.team.size + self.team.rank) * self.size
+            yield order[begin : begin + self.size] or [BLANK]
+
+    def set_epoch(self, epoch: int) -> None:
+        self.order.set_epoch(epoch)
+
+
+class ShareLoader(torch.utils.data.DataLoader[Any]):
+    """Gives the batches of a Share, and tells it which epoch it is."""
+
+    def set_epoch(self, epoch: int) -> None:
+        self.batch_sampler.set_epoch(epoch)
 
 
 def collate(rows: Sequence[dict[str, Any]], pad: int) -> dict[str, torch.Tensor]:
@@ -92,8 +130,11 @@ class RunTrainer(Trainer):
 
     control: Any
 
-    def __init__(self, run: LoraRun, validation: Sequence[Example], pad: int, **options: Any) -> None:
+    def __init__(
+        self, run: LoraRun, validation: Sequence[Example], pad: int, team: Team, **options: Any
+    ) -> None:
         super().__init__(data_collator=lambda rows: collate(rows, pad), **options)
+        self.team = team
         self.run = run
         self.validation = validation
         self.pad = pad
@@ -101,7 +142,7 @@ class RunTrainer(Trainer):
     def evaluate(self, *_given: Any, **_options: Any) -> dict[str, float]:
         """Measure the loss of the validation rows: a mean over tokens, and bits a byte of the same text."""
         step = self.state.global_step
-        each = losses(self.model, self.validation, self.pad)
+        each = self._losses()
         tokens = sum(one.learned for one in self.validation)
         size = sum(one.learned_bytes for one in self.validation)
         mean = sum(each) / max(1, tokens)
@@ -116,6 +157,31 @@ class RunTrainer(Trainer):
         self.run.measure(step=step, epoch=self.state.epoch, **metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _losses(self) -> list[float]:
+        """Give the loss of every validation row; each process computes its share."""
+        share = self.team.share(len(self.validation))
+        found = [0.0] * len(self.validation)
+        ours = losses(self.model, [self.validation[n] for n in share], self.pad)
+        for n, value in zip(share, ours, strict=True):
+            found[n] = value
+        return self.team.gathered(found)
+
+    def get_train_dataloader(self) -> Any:
+        if self.team.size == 1:
+            return super().get_train_dataloader()
+        share = Share(self.train_dataset, self.run.settings, self.team)
+        return ShareLoader(
+            self.train_dataset, batch_sampler=share, collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )  # fmt: skip
+
+    def _track_num_input_tokens(self, inputs: Any) -> None:
+        """Count the tokens of rows; a blank row has none."""
+        if self.team.size > 1:
+            is_row = (inputs["labels"] != IGNORED).any(dim=1, keepdim=True)
+            inputs = {**inputs, "attention_mask": inputs["attention_mask"] * is_row}
+        super()._track_num_input_tokens(inputs)
 
     def is_over_at(self, checkpoint: Path) -> bool:
         """Tell whether training was over with this checkpoint; transformers would take one step more."""
@@ -149,20 +215,24 @@ class RunTrainer(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.refuse_broken_weights()
         super()._save_checkpoint(model, trial)
-        folder = Path(self.args.output_dir)
-        checkpoint = folder / f"{checkpoints.PREFIX}{self.state.global_step}"
-        (checkpoint / TRAINING_ARGS_NAME).unlink(missing_ok=True)
-        checkpoints.complete(checkpoint)
-        best = self.state.best_model_checkpoint
-        checkpoints.prune(folder, KEPT, Path(best) if best else None)
+        self.team.wait()  # for every process's random state, which the manifest must name
+        if self.team.is_first:
+            folder = Path(self.args.output_dir)
+            checkpoint = folder / f"{checkpoints.PREFIX}{self.state.global_step}"
+            (checkpoint / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+            checkpoints.complete(checkpoint)
+            best = self.state.best_model_checkpoint
+            checkpoints.prune(folder, KEPT, Path(best) if best else None)
+        self.team.wait()
 
 
 class Watch(TrainerCallback):
     """Writes the curves, says how far it is, and ends the run when it must end."""
 
-    def __init__(self, run: LoraRun, show: Show) -> None:
+    def __init__(self, run: LoraRun, show: Show, team: Team) -> None:
         self.run = run
         self.show = show
+        self.team = team
         self.stopped_by: dict[str, Any] | None = None
         self._since = (time.monotonic(), 0)
 
@@ -172,12 +242,18 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_given: Any) -> Any:
         self.show("training", state.global_step, state.max_steps)
-        asked = self.run.asked_to_stop()
-        if asked is not None:
-            self.stopped_by = asked
+        discard = self._asked_to_stop()
+        if discard is not None:
+            self.stopped_by = {"discard": discard}
             control.should_training_stop = True
-            control.should_save = not asked["discard"]
+            control.should_save = not discard
         return control
+
+    def _asked_to_stop(self) -> bool | None:
+        """Tell whether to stop after this step, and then to discard: the first process looks, all obey."""
+        asked = self.run.asked_to_stop() if self.team.is_first else None
+        word = self.team.agreed(0 if asked is None else 2 if asked["discard"] else 1)
+        return word == 2 if word else None
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_given: Any
@@ -211,14 +287,14 @@ def memory() -> dict[str, Any]:
 
 
 def arguments(
-    folder: Path, settings: Settings, rows: int, devices: int, has_validation: bool = True
+    folder: Path, settings: Settings, rows: int, processes: int, has_validation: bool = True
 ) -> TrainingArguments:
-    """Say a run's settings in transformers' words."""
+    """Say a run's settings in transformers' words. A batch is shared by the processes."""
     cuda = torch.cuda.is_available()
     steps = settings.steps_of(rows)
-    accumulate = max(1, settings.batch // (settings.micro_batch * devices))
+    accumulate = max(1, settings.batch // (settings.micro_batch * processes))
     early = settings.early_stop > 0
-    return TrainingArguments(
+    said = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.micro_batch,
         gradient_accumulation_steps=accumulate,
@@ -251,7 +327,11 @@ def arguments(
         disable_tqdm=True,
         report_to=[],  # our own files, and TensorBoard's by a callback
         dataloader_pin_memory=cuda,
+        ddp_find_unused_parameters=False,  # every trained weight has its part in every row's loss
     )
+    if processes == 1 and cuda:
+        said._n_gpu = 1  # of several GPUs, too: else the trainer wraps the model in torch's DataParallel
+    return said
 
 
 def explain_memory(error: BaseException) -> bool:
