@@ -40,6 +40,7 @@ def _menu() -> dict[str, list["st.Page"]]:  # type: ignore[name-defined]
             page("train", "Train", "model_training"),
             page("runs", f"Runs{_count(runs)}", "show_chart"),
             page("run", "Run", "monitoring", visibility="hidden"),
+            page("chat", "Chat", "forum"),
         ],
         "Work": [
             page("jobs", f"Jobs{_count(waiting)}", "manufacturing"),

@@ -46,6 +46,7 @@ PAGES = {
     "train": "pages/train/train.py",
     "runs": "pages/train/runs.py",
     "run": "pages/train/run.py",
+    "chat": "pages/train/chat.py",
     "jobs": "pages/jobs/jobs.py",
     "settings": "pages/settings/settings.py",
     "row": "pages/create/row.py",

@@ -32,6 +32,8 @@ from tests.faults import environment
 from tests.workspaces import ROOT, TASKS, small_set, write_jsonl
 from training import run as runs
 from training.base_model import practice_folder
+from training.chat import SIDES, Sampling
+from training.chat_process import Talk
 from training.launch_card import GROUPS
 from training.lora import launch
 from training.run import LoraRun
@@ -55,6 +57,7 @@ PAGES = {
     "train": "pages/train/train.py",
     "runs": "pages/train/runs.py",
     "run": "pages/train/run.py",
+    "chat": "pages/train/chat.py",
     "jobs": "pages/jobs/jobs.py",
     "settings": "pages/settings/settings.py",
 }
@@ -327,6 +330,49 @@ def test_a_failed_run_says_why_and_can_go_on(opened: Callable[..., AppTest]) -> 
     assert "Yes, throw its weights away" in labels(app), "throwing weights away asks once more"
     app.button(key="run_discard_not").click().run()
     assert "Discard" in labels(app)
+
+
+def test_chat_offers_runs_with_weights_and_the_rows_held_out(opened: Callable[..., AppTest]) -> None:
+    app = opened("trained", "chat", run="v1-practice-3")
+    is_well(app)
+    assert "The run v1-practice-3 is failed and has no weights yet." in shown(app)
+    assert app.selectbox(key="query_run").options == ["v1-practice-2", "v1-practice-1"]
+    assert "Each question stands alone" in shown(app) and "too small to solve tasks" in shown(app)
+    app.text_area(key="chat_instruction").set_value(" ")
+    app.button(key="chat_ask").click().run()
+    assert [error.value for error in app.error] == ["There is no question\\; write an instruction"]
+    empty = opened("empty", "chat")
+    assert "Nothing was trained yet" in shown(empty) and not empty.button
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "It answered nothing."),
+        (" \n", "It answered white space only."),
+        ("a\x1b[2Jb\u202e", "a⟦U+001B⟧[2Jb⟦U+202E⟧"),
+        ("<b>**x**</b> :red[y]", "<b>**x**</b> :red[y]"),
+        ("x" * 100_001, "The first 100,000 of 100,001 characters"),
+    ],
+)
+def test_whatever_a_model_answers_is_shown_as_text(
+    opened: Callable[..., AppTest], text: str, told: str
+) -> None:
+    talk = Talk(1, "v1-practice-1")
+    for side in SIDES:
+        talk.texts[side] = text
+        talk.answers[side] = {"text": text, "tokens": 2, "tokens_per_second": None, "ended": "end token"}
+    talk.end("it <b>broke</b>")
+    app = opened("trained", "chat")
+    entry = {"id": 1, "run": talk.run, "instruction": "q", "input": "i", "sampling": Sampling()}
+    app.session_state["chat_history"] = [{**entry, "reference": "the answer", "talk": talk}]
+    app.run()
+    is_well(app)
+    assert shown(app).count(told) == 2 and "2 tokens · ended by its end token" in shown(app)
+    assert [error.value.replace("\\", "") for error in app.error] == ["it <b>broke</b>"]
+    blocks = [block.value for block in app.code]
+    assert blocks[:2] == ["q", "i"] and blocks[-1] == "the answer"
+    assert not any("**x**" in one.value for one in app.markdown), "only code blocks hold a model's text"
 
 
 def test_runs_are_listed_the_newest_first(opened: Callable[..., AppTest]) -> None:

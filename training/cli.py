@@ -9,6 +9,7 @@ from curation import cli_frame
 from curation.cli_frame import Answer, Parser, add_command, workspace_of
 from curation.cli_output import Bar
 from curation.errors import WrongInput
+from training import cli_chat
 from training import run as runs
 from training.processes import VARIABLE
 from training.recipes import CHOICES, RECIPES
@@ -105,6 +106,10 @@ def _push(args: argparse.Namespace, bar: Bar) -> Answer:
     )
 
 
+def _chat(args: argparse.Namespace, bar: Bar) -> Answer:
+    return cli_chat.chat(args, bar)
+
+
 def _parser() -> Parser:
     parser = Parser(prog="python -m training", description="Train on a frozen version.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
@@ -141,6 +146,8 @@ def _parser() -> Parser:
             one.add_argument("repository", metavar="OWNER/NAME")
             one.add_argument("--public", action="store_true", help="everybody may read it (default: private)")
             one.add_argument("--merged", action="store_true", help="push base and adapter as one model")
+    one = add_command(commands, "chat", "ask the base model and the run the same thing", _chat)
+    cli_chat.add_options(one)
     add_command(commands, "runs", "list the runs", _runs)
     return parser
 

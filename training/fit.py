@@ -416,6 +416,22 @@ class _Count:
         return rows * (self.length * max(of_layer, of_logits) + mask)
 
 
+def answering(config: Mapping[str, Any], settings: Settings, device: str, length: int) -> int:
+    """Bytes that answering with base and result takes on one device; `length`: tokens of prompt and answer.
+
+    Weights as training holds them (twice where all were trained: base and result), the keys and values of
+    one sequence, and the process. Raises WrongInput for a model whose config lacks a number.
+    """
+    shape = Shape.read(config)
+    weights = _weights(shape, settings, device == CUDA)
+    if settings.method == FULL:
+        weights *= 2
+    else:
+        weights += 4 * trainable_parameters(shape, settings)
+    size = 2 if device == CUDA else 4
+    return weights + 2 * size * shape.layers * shape.key * length + (0 if device == CUDA else FLOOR)
+
+
 def disk_needed(fit: Fit, settings: Settings) -> int:
     """Bytes of a run's folder: its checkpoints, one more while it is written, and the result.
 

@@ -107,6 +107,11 @@ def prompt_of(template: str, row: Mapping[str, Any]) -> str:
     raise WrongInput(f"There is no template {template!r}; choose alpaca, magicoder or wizardcoder")
 
 
+def prompt_ids(row: Mapping[str, Any], tokenizer: Tokenizer, template: str) -> list[int]:
+    """Give the tokens that a model reads before it answers: those that `encode` masks, no other."""
+    return [*_begin(tokenizer), *text_ids(tokenizer, prompt_of(template, row))]
+
+
 def is_infilling(row: Mapping[str, Any]) -> bool:
     """Tell whether a row was imported as parts of a document: extra columns prefix, middle and suffix."""
     extra = row.get("extra") or {}

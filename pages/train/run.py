@@ -144,6 +144,9 @@ def _head(run: LoraRun, state: str) -> None:
                 f"{frozen['base_model']['name']} · rows sha256 {str(frozen['sha256'])[:12]}"
             )
         )
+        if run.weights is not None:
+            st.space("stretch")
+            ui.link("chat", "Chat with it", icon=":material/forum:", run=run.name)
 
 
 def _why(run: LoraRun, state: str, job: "jobs.Job | None") -> None:

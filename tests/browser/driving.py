@@ -44,6 +44,7 @@ PAGES = (
     "train",
     "runs",
     "run",
+    "chat",
     "jobs",
     "settings",
 )
