@@ -52,7 +52,7 @@ bench: .venv/.installed-dev ## timings against the figures to beat
 	$(BIN)/python -m bench
 
 faults: .venv/.installed-dev ## the long list of kills and faults (docs: faults F01-F62)
-	$(BIN)/python -m pytest -q tests/faults tests/browser -m faults
+	$(BIN)/python -m pytest -q tests -m faults
 
 lock: $(BIN)/python ## write requirements.lock from what .venv holds
 	@# Without constraints, so that a pin changed in requirements.txt can move what hangs on it.

@@ -254,7 +254,7 @@ def test_another_base_in_its_place_is_refused(workspace: Workspace, tmp_path: Pa
     (practice_folder(moved) / "config.json").write_text(
         (practice_folder(moved) / "config.json").read_text() + "\n"
     )
-    with pytest.raises(WrongInput, match="practice is not the one lora was trained on"):
+    with pytest.raises(WrongInput, match="practice is not the one the run lora began with"):
         Chat.load(moved, "lora")
 
 

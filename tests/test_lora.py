@@ -179,7 +179,7 @@ def test_every_held_out_row_has_its_loss(workspace: Workspace, finished: LoraRun
 def test_a_moved_workspace_keeps_its_runs(workspace: Workspace, finished: LoraRun, tmp_path: Path) -> None:
     """Its runs name folders as they were; the base is looked for where the workspace lies now."""
     moved = Workspace(tmp_path / "moved")
-    shutil.copytree(workspace.folder / "models", moved.folder / "models")
+    shutil.copytree(workspace.folder / "models", moved.folder / "models", dirs_exist_ok=True)
     shutil.copytree(finished.folder, moved.folder / "runs" / finished.name)
     found = base_model.of_run(moved, runs.find(moved, finished.name))
     assert Path(found.location).is_relative_to(moved.folder)
@@ -825,9 +825,10 @@ def test_what_does_not_exist_is_refused_before_there_is_a_run(
     assert {one.name for one in runs.runs(workspace)} == before
 
 
-def test_targets_that_the_model_does_not_have_are_named(workspace: Workspace) -> None:
+def test_targets_that_the_model_does_not_have_are_named(finished: LoraRun) -> None:
+    """Of a family whose modules are known `launch` says so; else whoever loads the model."""
     with pytest.raises(WrongInput, match="targets nope: this model has no such modules"):
-        trained(workspace, "no-targets", targets="nope")
+        lora.with_adapter(base(finished), replace(finished.settings, targets=("nope",)))
 
 
 # --- what lies in a checkpoint ---

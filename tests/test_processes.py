@@ -388,6 +388,7 @@ def test_a_full_disk_is_told_with_its_file() -> None:
     assert lost["kind"] == processes.LOST
 
 
+@pytest.mark.faults  # half a minute, nearly all of it torch being loaded four times
 def test_accelerate_launch_trains_a_run_to_its_end(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
