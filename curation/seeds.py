@@ -1,0 +1,323 @@
+"""Seeds: code of others -> snippets to be inspired by, with every document left out on record.
+
+A harvest reads one source (folder, archive, git URL, installed packages, data set) and judges each document
+by itself: licence, what it is made of, where it is cut. Then all documents of all harvests are compared:
+equal ones, near-duplicates, quotas. What is kept depends on the documents only, never on the order in which
+they came, how often the work was interrupted, or how many processes did it (Magicoder's own cutter depends
+on its chunks: recipes 1.2).
+"""
+
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from curation.code_filters import reason_to_leave_out
+from curation.code_sources import CodeSource, Skipped, open_source
+from curation.cutting import NoCut, Policy, cut
+from curation.document_twins import twins
+from curation.errors import WrongInput
+from curation.file_lock import locked
+from curation.licences import ALLOWED_LICENCES, allow_list, decide, licence_reason_to_skip
+from curation.records import Document, SeedSnippet, digest
+from curation.redaction import redact
+from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
+from curation.store import documents, runs
+from curation.store.database import Connection, Row
+from curation.store.documents import Decision, JudgedDocument
+from curation.workspace import Workspace
+
+CODE = "1"
+BATCH = 256  # documents judged and kept together: about a second of work, and all that a kill costs
+POLICIES = ("magicoder", "syntax")
+SAME, TWIN, OVER_QUOTA = "same_document", "near_duplicate_document", "over_quota"
+Position = Any  # where a source goes on: what it gave, as JSON
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person may choose. Raises WrongInput for what cannot be."""
+
+    policy: Policy = field(default_factory=Policy)
+    per_language: int = 0  # documents of a language that are used; 0: all
+    licences: tuple[str, ...] = ()  # SPDX ids allowed beside curation/licences.py's list
+    allow_unknown: bool = False  # documents whose licence nobody says
+    workers: int = 0  # processes that judge; 0: one a processor, at most four
+
+    def __post_init__(self) -> None:
+        if self.per_language < 0:
+            raise WrongInput(f"--per-language {self.per_language} must be 0 (all) or more")
+        if not 0 <= self.workers <= 64:
+            raise WrongInput(f"--workers {self.workers} must be between 0 (one a processor) and 64")
+        allow_list(self.licences)
+
+    @property
+    def allow(self) -> frozenset[str]:
+        return allow_list(self.licences)
+
+    def asked(self) -> dict[str, Any]:
+        """Say what the result depends on: not on how many processes do it."""
+        return {
+            "policy": self.policy.kind, "min_lines": self.policy.min_lines,
+            "max_lines": self.policy.max_lines, "random_seed": self.policy.random_seed,
+            "per_document": self.policy.per_document, "per_language": self.per_language,
+            "licences": sorted(self.licences), "allow_unknown": self.allow_unknown,
+        }  # fmt: skip
+
+
+def add_seeds(
+    workspace: Workspace, given: str, settings: Settings | None = None, show: Progress = silent
+) -> StageResult:
+    """Harvest a source. The same call again changes nothing unless the source changed; other settings replace
+    what this source brought before.
+
+    Raises WrongInput when it is no source or holds no document of a known language, SourceUnavailable when it
+    cannot be reached.
+    """
+    settings = settings or Settings()
+    with open_source(given, workspace.folder) as source:
+        id = digest(source.name)
+        known = documents.find_harvest(workspace.database, id)
+        request = runs.Request(f"seeds:{id[:16]}", settings.asked(), source.fingerprint, CODE)
+        again = known is None or known.state != "complete"
+        result = run_stage(
+            workspace, request, lambda stage: _Harvest(stage, source, id, settings).run(), show, again
+        )
+    result.report = report(workspace, id)
+    if not result.report["documents"]:
+        raise WrongInput(f"{given} holds no file in a language that Winnow knows; give another source")
+    return result
+
+
+def report(workspace: Workspace, id: str) -> Report:
+    """Give what a harvest came to by now: later harvests may have brought what it had."""
+    db = workspace.database
+    harvest = documents.find_harvest(db, id)
+    counts = documents.counts(db, id)
+    languages = documents.languages(db, id)
+    skipped = Counter(harvest.skipped if harvest is not None else {}) + Counter(counts["dropped"])
+    return {
+        "documents": counts["documents"],
+        "kept": counts["kept"],
+        "snippets": sum(languages.values()),
+        "skipped": dict(sorted(skipped.items(), key=lambda one: (-one[1], one[0]))),
+        "languages": languages,
+    }
+
+
+class _Harvest:
+    """One attempt at reading a source."""
+
+    def __init__(self, stage: Stage, source: CodeSource, id: str, settings: Settings) -> None:
+        self.stage = stage
+        self.source = source
+        self.id = id
+        self.settings = settings
+
+    def run(self) -> Report:
+        known = documents.find_harvest(self.stage.db, self.id)
+        asked = {**self.settings.asked(), "fingerprint": self.source.fingerprint}
+        goes_on = known is not None and known.state == "harvesting" and known.settings == asked
+        with self.stage.db.transaction() as connection:
+            documents.open_harvest(connection, self.id, self.source.name, asked)
+            if not goes_on:
+                documents.forget_documents(connection, self.id)
+        position, skipped = (known.position, known.skipped) if goes_on and known is not None else (None, {})
+        self._read(position, Counter(skipped))
+        with locked(self.stage.workspace.folder / "seeds.lock"):  # two harvests may end at once
+            self.stage.progress("comparing documents", 0, 0)
+            compared = compare(self.stage)
+            with self.stage.finishing() as connection:
+                write(connection, compared)
+                documents.finish_harvest(connection, self.id)
+                runs.finish(connection, self.stage.run_id, {"documents": len(compared.decisions)})
+        return {}
+
+    def _read(self, position: Position, skipped: Counter[str]) -> None:
+        """Judge what follows a position, batch by batch; a batch and its position are one transaction."""
+        found = iter(self.source.documents(position))
+        done = 0
+        with _judges(self.settings) as judge:
+            while batch := list(islice(found, BATCH)):
+                skipped.update(one.reason for _, one in batch if isinstance(one, Skipped) and not one.is_kept)
+                judged = judge([one for _, one in batch if not isinstance(one, Skipped)])
+                judged += [_left_out(one) for _, one in batch if isinstance(one, Skipped) and one.is_kept]
+                self.stage.workspace.require_space(sum(len(one.packed or b"") for one in judged), "Seeds")
+                with self.stage.db.transaction() as connection:
+                    documents.add(connection, self.id, judged)
+                    documents.note_position(connection, self.id, batch[-1][0], skipped)
+                done += len(batch)
+                self.stage.progress(f"reading {self.source.name}", done, 0)
+
+
+# --- a document by itself ---
+
+
+@contextmanager
+def _judges(settings: Settings) -> Iterator[Any]:
+    """Give what judges a batch, in its order: this process, or several."""
+    number = settings.workers or min(4, os.cpu_count() or 1)
+    if number == 1:
+        yield lambda batch: [judged(one, settings) for one in batch]
+        return
+    context = multiprocessing.get_context("spawn")  # this process may have threads
+    with context.Pool(number, _keep_settings, (settings,)) as pool:
+        yield lambda batch: pool.map(_judged, batch, chunksize=16)
+
+
+_settings: Settings | None = None  # of a process that judges
+
+
+def _keep_settings(settings: Settings) -> None:
+    global _settings
+    _settings = settings
+
+
+def _judged(document: Document) -> JudgedDocument:
+    assert _settings is not None
+    return judged(document, _settings)
+
+
+def judged(document: Document, settings: Settings) -> JudgedDocument:
+    """Decide on a document by itself: its licence, what it is made of, where it is cut."""
+    text = document.data.decode("utf-8")
+    hidden = redact(text)
+    cuts: Sequence[tuple[int, int]] = ()
+    reason, evidence = _against(document, text, settings)
+    if reason is None:
+        found = cut(document.hash, text, document.language, settings.policy)
+        if isinstance(found, NoCut):
+            reason, evidence = found.reason, {}
+        else:
+            cuts = [(one.first_line, one.last_line) for one in found]
+    return JudgedDocument(
+        document.source, document.path, document.hash, document.language, document.licence,
+        document.licence_evidence, len(document.data), line_count(text), cuts, dict(hidden.found),
+        reason, evidence, documents.pack(hidden.text),
+    )  # fmt: skip
+
+
+def _against(document: Document, text: str, settings: Settings) -> tuple[str | None, dict[str, Any]]:
+    """Give the reason to leave a document out, and what shows it; (None, {}): nothing stands against it."""
+    licence = {"licence": document.licence, "known by": document.licence_evidence}
+    reason = decide(document.licence, document.licence_evidence, settings.allow, settings.allow_unknown)
+    if reason is not None:
+        return reason, licence
+    if (header := licence_reason_to_skip(text, settings.allow)) is not None:
+        return header, licence
+    finding = reason_to_leave_out(text, document.path, document.language)
+    return (None, {}) if finding is None else (finding.reason, dict(finding.evidence))
+
+
+def _left_out(skipped: Skipped) -> JudgedDocument:
+    """Put a file on record that is code and cannot be read."""
+    return JudgedDocument(
+        skipped.source, skipped.path, "", skipped.language or "", "", "none", 0, 0,
+        reason=skipped.reason, evidence={"said": skipped.evidence},
+    )  # fmt: skip
+
+
+def line_count(text: str) -> int:
+    """Count lines as curation/cutting.py numbers them: only a newline ends one."""
+    return text.count("\n") + (not text.endswith("\n")) if text else 0
+
+
+# --- all documents beside each other ---
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What comparing came to."""
+
+    decisions: list[Decision]  # of the documents whose fate it changes
+    seeds: list[SeedSnippet]
+
+
+def compare(stage: Stage) -> Compared:
+    """Decide which of equal and nearly equal documents is used, and which are over a quota.
+
+    Of equal ones the first by source and path. The order of documents is that of their hashes, mixed by the
+    harvest's random seed for quotas, so that a larger quota takes more and never others.
+    """
+    with stage.db.reading() as connection:
+        found = list(documents.candidates(connection))
+        settings = {row.id: row.settings for row in documents.harvests(stage.db)}
+        reasons = _same(found)
+        left = [row for row in found if row.seq not in reasons]
+        reasons |= _twins(connection, left)
+        left = [row for row in left if row.seq not in reasons]
+        reasons |= _over_quota(left, settings)
+        kept = [row for row in left if row.seq not in reasons]
+        seeds = list(_seeds(connection, kept, settings))
+    decisions = [Decision(row.seq, *reasons.get(row.seq, (None, {}))) for row in found]
+    return Compared(decisions, seeds)
+
+
+def write(connection: Connection, compared: Compared) -> None:
+    documents.decide(connection, compared.decisions)
+    documents.renew_seeds(connection, compared.seeds, POLICIES)
+
+
+Reasons = dict[int, tuple[str, dict[str, Any]]]  # by the document's number
+
+
+def _same(found: Iterable[Row[Any]]) -> Reasons:
+    by_hash: dict[str, list[Row[Any]]] = {}
+    for row in found:
+        by_hash.setdefault(row.hash, []).append(row)
+    reasons: Reasons = {}
+    for rows in by_hash.values():
+        keeper, *others = sorted(rows, key=lambda row: (row.source, row.path, row.harvest_id))
+        reasons |= {row.seq: (SAME, _place_of(keeper)) for row in others}
+    return reasons
+
+
+def _place_of(row: Row[Any]) -> dict[str, Any]:
+    return {"kept": {"source": row.source, "path": row.path}}
+
+
+def _twins(connection: Connection, left: Sequence[Row[Any]]) -> Reasons:
+    by_hash = {row.hash: row for row in left}
+    found = twins(documents.texts(connection, sorted(by_hash)))
+    return {
+        by_hash[hash].seq: (TWIN, {**_place_of(by_hash[twin.keeper]), "jaccard": round(twin.score, 4)})
+        for hash, twin in found.items()
+    }
+
+
+def _over_quota(left: Sequence[Row[Any]], settings: dict[str, Any]) -> Reasons:
+    groups: dict[tuple[str, str], list[Row[Any]]] = {}
+    for row in left:
+        if settings[row.harvest_id]["per_language"]:
+            groups.setdefault((row.harvest_id, row.language), []).append(row)
+    reasons: Reasons = {}
+    for (harvest, _), rows in groups.items():
+        limit, mixed = settings[harvest]["per_language"], str(settings[harvest]["random_seed"])
+        rows.sort(key=lambda row: digest(mixed, row.hash))
+        reasons |= {row.seq: (OVER_QUOTA, {"limit": limit}) for row in rows[limit:]}
+    return reasons
+
+
+def _seeds(
+    connection: Connection, kept: Sequence[Row[Any]], settings: dict[str, Any]
+) -> Iterator[SeedSnippet]:
+    for row in kept:
+        text = dict(documents.texts(connection, [row.hash])).get(row.hash, "")
+        lines = text.split("\n")
+        for first, last in row.cuts:
+            yield SeedSnippet(
+                digest(row.hash, str(first), str(last)), row.hash, first, last, _slice(lines, first, last),
+                row.language, row.source, row.path, row.licence, row.licence_evidence,
+                settings[row.harvest_id]["policy"],
+            )  # fmt: skip
+
+
+def _slice(lines: Sequence[str], first: int, last: int) -> str:
+    """Give lines first to last, from 1, with their line ends."""
+    end = "\n" if last < len(lines) else ""
+    return "\n".join(lines[first - 1 : last]) + end
