@@ -64,15 +64,13 @@ def package_files(skipped: Counter[str], folders: Sequence[str] | None = None) -
     counts one, as "no_file_list".
     """
     return [
-        file
-        for distribution, licence in _packages(folders)
-        for file in _files(distribution, licence, skipped)
+        file for distribution, licence in packages(folders) for file in _files(distribution, licence, skipped)
     ]
 
 
 def package_licences(folders: Sequence[str] | None = None) -> list[PackageLicence]:
     """List every installed package with its licence, the excluded ones too."""
-    return [licence for _, licence in _packages(folders)]
+    return [licence for _, licence in packages(folders)]
 
 
 def harvest(
@@ -95,7 +93,7 @@ def harvest(
         left -= len(functions)
 
 
-def _packages(folders: Sequence[str] | None) -> Iterator[tuple[Distribution, PackageLicence]]:
+def packages(folders: Sequence[str] | None) -> Iterator[tuple[Distribution, PackageLicence]]:
     """Pair each package with its licence; of two with one name, the first is the one Python imports."""
     seen: set[str] = set()
     for distribution in distributions() if folders is None else distributions(path=list(folders)):

@@ -7,12 +7,12 @@ modules count, as they do in the corpora that others harvest.
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from importlib.metadata import Distribution
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
+from curation.archives import shown_name
+from curation.code_documents import document_of, left_out_by_path
 from curation.code_sources import CodeSource, Position
-from curation.installed_code import MAX_FILE_BYTES, VENDOR_FOLDERS, PackageLicence, packages
-from curation.languages import language_of
+from curation.installed_code import PackageLicence, packages
 from curation.records import Document, Skipped
 
 GIVEN = "installed"
@@ -49,40 +49,16 @@ def _files(distribution: Distribution, about: PackageLicence) -> Iterator[tuple[
         entry = listed[path]
         if entry.is_absolute() or ".." in entry.parts or path.endswith((".pyc", ".so")):
             continue
-        yield path, _read(Path(str(distribution.locate_file(entry))), entry, path, about)
+        yield path, _read(Path(str(distribution.locate_file(entry))), path, about)
 
 
-def _read(file: Path, entry: PurePosixPath, path: str, about: PackageLicence) -> Document | Skipped:
-    language = language_of(path)
-    if language is None:
-        return Skipped(path, "unknown_language", entry.suffix)
-    if set(entry.parts[:-1]) & VENDOR_FOLDERS:
-        return Skipped(path, "vendored_file", "somebody else's code, under a licence the package does not tell")
+def _read(file: Path, path: str, about: PackageLicence) -> Document | Skipped:
     try:
-        data = _bytes(file)
+        skipped = left_out_by_path(path, file.stat().st_size)
+        if skipped is not None:
+            return skipped
+        data = file.read_bytes()
     except OSError as error:
-        return Skipped(path, "unreadable_file", str(error.strerror or error))
-    fault = _fault(data)
-    if fault is not None:
-        return Skipped(path, *fault)
+        return Skipped(shown_name(path), "unreadable_file", str(error.strerror or error))
     source = f"{about.package}=={about.version}"
-    return Document(source, path, language, about.licence, about.evidence, data)
-
-
-def _bytes(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return opened.read(MAX_FILE_BYTES + 1)
-
-
-def _fault(data: bytes) -> tuple[str, str] | None:
-    if len(data) > MAX_FILE_BYTES:
-        return "large_file", f"over {MAX_FILE_BYTES:,} bytes"
-    if b"\0" in data:
-        return "binary_file", "it holds zero bytes"
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return "bad_encoding", f"not UTF-8 at byte {error.start:,}"
-    return None
-
-
+    return document_of(source, path, data, (about.licence, about.evidence))

@@ -90,23 +90,6 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """A file of somebody's code, and where it came from."""
-
-    source: str  # package==version, repository@commit, base name of a folder, an archive or a data set
-    path: str  # inside that source, with "/"
-    language: str  # see curation/languages.py
-    licence: str  # SPDX expression, or "unknown"
-    licence_evidence: str  # "expression", "classifier", "field", "licence file", "corpus", "none", ...
-    data: bytes  # as it was read; UTF-8 once it is decoded
-
-    @property
-    def hash(self) -> str:
-        """sha256 of the bytes, hex."""
-        return sha256(self.data).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
 class Skipped:
     """Something of a source of code that did not even become a Document, and what shows why."""
 

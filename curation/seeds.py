@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from curation.code_filters import reason_to_leave_out
-from curation.code_sources import CodeSource, Skipped, open_source
+from curation.code_sources import CodeSource, Position, open_source
 from curation.cutting import NoCut, Policy, cut
 from curation.document_twins import twins
 from curation.errors import WrongInput
 from curation.file_lock import locked
-from curation.licences import ALLOWED_LICENCES, allow_list, decide, licence_reason_to_skip
-from curation.records import Document, SeedSnippet, digest
+from curation.installed_documents import GIVEN, InstalledSource
+from curation.licences import allow_list, decide, licence_reason_to_skip
+from curation.records import Document, SeedSnippet, Skipped, digest
 from curation.redaction import redact
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
 from curation.store import documents, runs
@@ -36,7 +37,7 @@ CODE = "1"
 BATCH = 256  # documents judged and kept together: about a second of work, and all that a kill costs
 POLICIES = ("magicoder", "syntax")
 SAME, TWIN, OVER_QUOTA = "same_document", "near_duplicate_document", "over_quota"
-Position = Any  # where a source goes on: what it gave, as JSON
+UNCOUNTED = "unknown_language"  # no code: counted, and not put on record one by one
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,18 @@ def add_seeds(
     cannot be reached.
     """
     settings = settings or Settings()
-    with open_source(given, workspace.folder) as source:
-        id = digest(source.name)
-        known = documents.find_harvest(workspace.database, id)
-        request = runs.Request(f"seeds:{id[:16]}", settings.asked(), source.fingerprint, CODE)
-        again = known is None or known.state != "complete"
-        result = run_stage(
-            workspace, request, lambda stage: _Harvest(stage, source, id, settings).run(), show, again
+    if not given.strip():
+        raise WrongInput(
+            "Name a source: a folder, an archive, a git URL, a file of rows, `installed` or hf:NAME"
         )
+    id = digest(_named(given))
+    known = documents.find_harvest(workspace.database, id)
+    with _opened(workspace, given, known) as source:
+        fingerprint = source.revision or _fingerprint(Path(given).expanduser())
+        request = runs.Request(f"seeds:{id[:16]}", settings.asked(), fingerprint, CODE)
+        again = known is None or known.state != "complete"
+        harvest = _Harvest(workspace, source, id, {**settings.asked(), "revision": fingerprint}, settings)
+        result = run_stage(workspace, request, harvest.run, show, again)
     result.report = report(workspace, id)
     if not result.report["documents"]:
         raise WrongInput(f"{given} holds no file in a language that Winnow knows; give another source")
@@ -110,49 +115,91 @@ def report(workspace: Workspace, id: str) -> Report:
     }
 
 
+def _named(given: str) -> str:
+    """Name a source: the same folder, however its path is written."""
+    path = Path(given).expanduser()
+    return str(path.resolve()) if given != GIVEN and path.exists() else given
+
+
+def _opened(workspace: Workspace, given: str, known: Row[Any] | None) -> CodeSource:
+    """Open a source; a harvest that was cut short goes on with the commit or revision it began with."""
+    if given == GIVEN:
+        return InstalledSource()
+    scratch = workspace.folder / "sources"
+    is_begun = known is not None and known.state == "harvesting" and known.position is not None
+    revision = known.settings.get("revision") if is_begun and known is not None else None
+    is_path = Path(given).expanduser().exists()  # what changed there is read anew
+    return open_source(given, scratch, None if is_path else revision)
+
+
+def _fingerprint(path: Path) -> str:
+    """Name what lies at a path by its files' names, sizes and times: reading all of it would take as long."""
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    facts = ((one.relative_to(path).as_posix(), one.stat()) for one in files)
+    return digest(*(f"{name} {about.st_size} {about.st_mtime_ns}" for name, about in facts))
+
+
 class _Harvest:
     """One attempt at reading a source."""
 
-    def __init__(self, stage: Stage, source: CodeSource, id: str, settings: Settings) -> None:
-        self.stage = stage
+    def __init__(
+        self, workspace: Workspace, source: CodeSource, id: str, asked: dict[str, Any], settings: Settings
+    ) -> None:
+        self.db = workspace.database
+        self.workspace = workspace
         self.source = source
         self.id = id
+        self.asked = asked
         self.settings = settings
 
-    def run(self) -> Report:
-        known = documents.find_harvest(self.stage.db, self.id)
-        asked = {**self.settings.asked(), "fingerprint": self.source.fingerprint}
-        goes_on = known is not None and known.state == "harvesting" and known.settings == asked
-        with self.stage.db.transaction() as connection:
-            documents.open_harvest(connection, self.id, self.source.name, asked)
-            if not goes_on:
-                documents.forget_documents(connection, self.id)
-        position, skipped = (known.position, known.skipped) if goes_on and known is not None else (None, {})
-        self._read(position, Counter(skipped))
-        with locked(self.stage.workspace.folder / "seeds.lock"):  # two harvests may end at once
-            self.stage.progress("comparing documents", 0, 0)
-            compared = compare(self.stage)
-            with self.stage.finishing() as connection:
-                write(connection, compared)
+    def run(self, stage: Stage) -> Report:
+        position, skipped = self._begin()
+        self._read(stage, position, skipped)
+        with locked(self.workspace.folder / "seeds.lock"):  # two harvests may end at once
+            stage.progress("comparing documents", 0, 0)
+            compared = compare(self.workspace)
+            with stage.finishing() as connection:
+                documents.decide(connection, compared.decisions)
+                documents.renew_seeds(connection, compared.seeds, POLICIES)
                 documents.finish_harvest(connection, self.id)
-                runs.finish(connection, self.stage.run_id, {"documents": len(compared.decisions)})
+                runs.finish(connection, stage.run_id, {"documents": len(compared.decisions)})
         return {}
 
-    def _read(self, position: Position, skipped: Counter[str]) -> None:
+    def _begin(self) -> tuple[Position | None, Counter[str]]:
+        """Open the harvest. Gives where it goes on; what other settings brought is taken back."""
+        known = documents.find_harvest(self.db, self.id)
+        goes_on = known is not None and known.state == "harvesting" and known.settings == self.asked
+        with self.db.transaction() as connection:
+            documents.open_harvest(connection, self.id, self.source.name, self.asked)
+            if not goes_on:
+                documents.forget_documents(connection, self.id)
+        if known is None or not goes_on:
+            return None, Counter()
+        return known.position, Counter(known.skipped)
+
+    def _read(self, stage: Stage, position: Position | None, skipped: Counter[str]) -> None:
         """Judge what follows a position, batch by batch; a batch and its position are one transaction."""
         found = iter(self.source.documents(position))
         done = 0
         with _judges(self.settings) as judge:
             while batch := list(islice(found, BATCH)):
-                skipped.update(one.reason for _, one in batch if isinstance(one, Skipped) and not one.is_kept)
-                judged = judge([one for _, one in batch if not isinstance(one, Skipped)])
-                judged += [_left_out(one) for _, one in batch if isinstance(one, Skipped) and one.is_kept]
-                self.stage.workspace.require_space(sum(len(one.packed or b"") for one in judged), "Seeds")
-                with self.stage.db.transaction() as connection:
+                left_out = [one for _, one in batch if isinstance(one, Skipped)]
+                skipped.update(one.reason for one in left_out if one.reason == UNCOUNTED)
+                judged = judge([one for _, one in batch if isinstance(one, Document)])
+                judged += [self._unread(one) for one in left_out if one.reason != UNCOUNTED]
+                self.workspace.require_space(sum(len(one.packed or b"") for one in judged), "Seeds")
+                with self.db.transaction() as connection:
                     documents.add(connection, self.id, judged)
                     documents.note_position(connection, self.id, batch[-1][0], skipped)
                 done += len(batch)
-                self.stage.progress(f"reading {self.source.name}", done, 0)
+                stage.progress(f"reading {self.source.name}", done, 0)
+
+    def _unread(self, skipped: Skipped) -> JudgedDocument:
+        """Put on record what is no document."""
+        return JudgedDocument(
+            self.source.name, skipped.path, "", "", "unknown", "none", 0, 0, reason=skipped.reason,
+            evidence={"said": skipped.evidence},
+        )  # fmt: skip
 
 
 # --- a document by itself ---
@@ -197,7 +244,7 @@ def judged(document: Document, settings: Settings) -> JudgedDocument:
             cuts = [(one.first_line, one.last_line) for one in found]
     return JudgedDocument(
         document.source, document.path, document.hash, document.language, document.licence,
-        document.licence_evidence, len(document.data), line_count(text), cuts, dict(hidden.found),
+        document.licence_evidence, len(document.data), len(lines_of(text)), cuts, dict(hidden.found),
         reason, evidence, documents.pack(hidden.text),
     )  # fmt: skip
 
@@ -214,17 +261,9 @@ def _against(document: Document, text: str, settings: Settings) -> tuple[str | N
     return (None, {}) if finding is None else (finding.reason, dict(finding.evidence))
 
 
-def _left_out(skipped: Skipped) -> JudgedDocument:
-    """Put a file on record that is code and cannot be read."""
-    return JudgedDocument(
-        skipped.source, skipped.path, "", skipped.language or "", "", "none", 0, 0,
-        reason=skipped.reason, evidence={"said": skipped.evidence},
-    )  # fmt: skip
-
-
-def line_count(text: str) -> int:
-    """Count lines as curation/cutting.py numbers them: only a newline ends one."""
-    return text.count("\n") + (not text.endswith("\n")) if text else 0
+def lines_of(text: str) -> list[bytes]:
+    """Give the lines with their ends, as curation/cutting.py numbers them: str.splitlines knows more ends."""
+    return text.encode().splitlines(keepends=True)
 
 
 # --- all documents beside each other ---
@@ -238,15 +277,15 @@ class Compared:
     seeds: list[SeedSnippet]
 
 
-def compare(stage: Stage) -> Compared:
+def compare(workspace: Workspace) -> Compared:
     """Decide which of equal and nearly equal documents is used, and which are over a quota.
 
     Of equal ones the first by source and path. The order of documents is that of their hashes, mixed by the
     harvest's random seed for quotas, so that a larger quota takes more and never others.
     """
-    with stage.db.reading() as connection:
+    settings = {row.id: row.settings for row in documents.harvests(workspace.database)}
+    with workspace.database.reading() as connection:
         found = list(documents.candidates(connection))
-        settings = {row.id: row.settings for row in documents.harvests(stage.db)}
         reasons = _same(found)
         left = [row for row in found if row.seq not in reasons]
         reasons |= _twins(connection, left)
@@ -256,11 +295,6 @@ def compare(stage: Stage) -> Compared:
         seeds = list(_seeds(connection, kept, settings))
     decisions = [Decision(row.seq, *reasons.get(row.seq, (None, {}))) for row in found]
     return Compared(decisions, seeds)
-
-
-def write(connection: Connection, compared: Compared) -> None:
-    documents.decide(connection, compared.decisions)
-    documents.renew_seeds(connection, compared.seeds, POLICIES)
 
 
 Reasons = dict[int, tuple[str, dict[str, Any]]]  # by the document's number
@@ -308,16 +342,11 @@ def _seeds(
 ) -> Iterator[SeedSnippet]:
     for row in kept:
         text = dict(documents.texts(connection, [row.hash])).get(row.hash, "")
-        lines = text.split("\n")
+        lines = lines_of(text)
         for first, last in row.cuts:
+            snippet = b"".join(lines[first - 1 : last]).decode()
             yield SeedSnippet(
-                digest(row.hash, str(first), str(last)), row.hash, first, last, _slice(lines, first, last),
+                digest(row.hash, str(first), str(last)), row.hash, first, last, snippet,
                 row.language, row.source, row.path, row.licence, row.licence_evidence,
                 settings[row.harvest_id]["policy"],
             )  # fmt: skip
-
-
-def _slice(lines: Sequence[str], first: int, last: int) -> str:
-    """Give lines first to last, from 1, with their line ends."""
-    end = "\n" if last < len(lines) else ""
-    return "\n".join(lines[first - 1 : last]) + end

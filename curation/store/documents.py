@@ -10,7 +10,6 @@ from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from curation.records import SeedSnippet
 from curation.store.database import Database
-from curation.store.samples import add_seeds
 from curation.store.tables import document, document_text, harvest, sample, seed
 
 KEPT, DROPPED = "kept", "dropped"
@@ -119,7 +118,9 @@ def _text(connection: Connection, hash: str) -> str | None:
     return None if packed is None else unpack(packed)
 
 
-COMPARED = ("seq", "harvest_id", "source", "path", "hash", "language", "licence", "cuts", "state")
+COMPARED = (
+    "seq", "harvest_id", "source", "path", "hash", "language", "licence", "licence_evidence", "cuts", "state",
+)  # fmt: skip
 
 
 def candidates(connection: Connection) -> Iterator[Row[Any]]:
@@ -172,18 +173,29 @@ def decide(connection: Connection, decisions: Sequence[Decision]) -> None:
 
 
 def renew_seeds(connection: Connection, wanted: Sequence[SeedSnippet], methods: Sequence[str]) -> None:
-    """Make the seeds that these methods cut these: add what is new, take away what no document brings any more.
+    """Make the seeds of these methods these: add what is new, take away what no document brings any more.
 
-    A seed that a sample was made from stays, because the sample's origin must be readable.
+    A seed that a sample was made from stays as it is, because the sample's origin must be readable.
     """
-    ids = {one.id for one in wanted}
-    used = select(sample.c.seed_id).where(sample.c.seed_id.is_not(None))
-    known = select(seed.c.id).where(seed.c.method.in_(methods), seed.c.id.not_in(used))
+    used_ids = select(sample.c.seed_id).where(sample.c.seed_id.is_not(None))
+    used = set(connection.execute(used_ids).scalars())
+    ids = {one.id for one in wanted} | used
+    known = select(seed.c.id).where(seed.c.method.in_(methods))
     stale = [id for id in connection.execute(known).scalars() if id not in ids]
     for first in range(0, len(stale), PAGE):
         connection.execute(delete(seed).where(seed.c.id.in_(stale[first : first + PAGE])))
-    for first in range(0, len(wanted), PAGE):
-        add_seeds(connection, wanted[first : first + PAGE])
+    new = [one for one in wanted if one.id not in used]
+    for first in range(0, len(new), PAGE):
+        _put_seeds(connection, new[first : first + PAGE])
+
+
+def _put_seeds(connection: Connection, seeds: Sequence[SeedSnippet]) -> None:
+    """Write seeds; of equal documents another one may be the keeper by now."""
+    names = SeedSnippet.__slots__
+    statement = insert_or_ignore(seed)
+    changed = {name: statement.excluded[name] for name in names if name != "id"}
+    rows = [{name: getattr(one, name) for name in names} for one in seeds]
+    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed), rows)
 
 
 # --- counts ---

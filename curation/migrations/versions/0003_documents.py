@@ -10,9 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column(
-        "seed", sa.Column("method", sa.Text(), nullable=False, server_default="comment-function")
-    )
+    op.add_column("seed", sa.Column("method", sa.Text(), nullable=False, server_default="comment-function"))
     op.create_table(
         "harvest",
         sa.Column("id", sa.Text(), nullable=False),
@@ -48,9 +46,7 @@ def _make_documents() -> None:
         sa.Column("stage", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("evidence", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["harvest_id"], ["harvest.id"], name=op.f("fk_document_harvest_id_harvest")
-        ),
+        sa.ForeignKeyConstraint(["harvest_id"], ["harvest.id"], name=op.f("fk_document_harvest_id_harvest")),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_document")),
         sa.UniqueConstraint("harvest_id", "source", "path", name=op.f("uq_document_harvest_id_source_path")),
     )
