@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 
-from bench import embedding, importing, pages, paging, pairs, settled, substring, training
+from bench import embedding, importing, pages, paging, pairs, seeds, settled, substring, training
 
 BENCHES = {
     "pairs": pairs.run,
@@ -15,6 +15,7 @@ BENCHES = {
     "importing": importing.run,
     "embedding": embedding.run,
     "training": training.run,
+    "seeds": seeds.run,
 }
 
 

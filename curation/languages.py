@@ -44,7 +44,9 @@ LANGUAGES = (
         ),
     ),
     Language("Java", "java", 5_000, (".java",)),
-    Language("TypeScript", "typescript", 5_000, (".ts", ".tsx", ".mts", ".cts"), (), ("ts-node", "tsx", "deno")),
+    Language(
+        "TypeScript", "typescript", 5_000, (".ts", ".tsx", ".mts", ".cts"), (), ("ts-node", "tsx", "deno")
+    ),
     Language(
         "Shell",
         "shell",
@@ -59,7 +61,12 @@ LANGUAGES = (
     Language("C#", "c-sharp", 5_000, (".cs", ".csx")),
     Language("Rust", "rust", 5_000, (".rs",), (), ("rust-script",)),
     Language(
-        "PHP", "php", 5_000, (".php", ".phtml", ".php3", ".php4", ".php5", ".php7", ".php8", ".phps"), (), ("php",)
+        "PHP",
+        "php",
+        5_000,
+        (".php", ".phtml", ".php3", ".php4", ".php5", ".php7", ".php8", ".phps"),
+        (),
+        ("php",),
     ),
     Language("Swift", "swift", 5_000, (".swift",), (), ("swift",)),
 )
@@ -77,8 +84,11 @@ NOT_THE_LANGUAGE = {"TypeScript": ("<?xml", "<!DOCTYPE TS"), "PHP": ("<?hh",)}
 
 # What follows the last dot of a name and starts with a letter; "tool-1.2" and ".profile" have none.
 _EXTENSION = re.compile(r"(?<=.)\.[A-Za-z][\w+]*$", re.ASCII)
+SHEBANG_CHARACTERS = 256  # what Linux reads of such a line; a minified first line may be megabytes
 # #!/usr/bin/env -S NAME=value python3.11 -u: the first word after env that is neither option nor setting.
-_SHEBANG = re.compile(r"#![ \t]*(?:\S*/)?(?:env(?:[ \t]+(?:-\S*|\w+=\S*))*[ \t]+(?:\S*/)?)?([\w.+-]+)", re.ASCII)
+_SHEBANG = re.compile(
+    r"#![ \t]*(?:\S*/)?(?:env(?:[ \t]+(?:-\S*|\w+=\S*))*[ \t]+(?:\S*/)?)?([\w.+-]+)", re.ASCII
+)
 _VERSION = re.compile(r"[\d.]+$")
 
 
@@ -100,7 +110,7 @@ def language_of(path: str, first_line: str = "") -> str | None:
 
 
 def _language_of_shebang(first_line: str) -> str | None:
-    shebang = _SHEBANG.match(first_line)
+    shebang = _SHEBANG.match(first_line[:SHEBANG_CHARACTERS])
     return _BY_INTERPRETER.get(_VERSION.sub("", shebang[1])) if shebang else None
 
 
