@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 
-from bench import embedding, importing, pages, paging, pairs, settled, substring, training
+from bench import code_filters, embedding, importing, pages, paging, pairs, settled, substring, training
 
 BENCHES = {
     "pairs": pairs.run,
@@ -13,6 +13,7 @@ BENCHES = {
     "pages": pages.run,
     "settled": settled.run,
     "importing": importing.run,
+    "code filters": code_filters.run,
     "embedding": embedding.run,
     "training": training.run,
 }
