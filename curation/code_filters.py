@@ -242,7 +242,7 @@ def _base64(text: str) -> Iterator[tuple[str, int, int]]:
         else:
             blobs.append((start, end))
     for start, end in blobs:
-        if end - start >= SHORTEST_BASE64 and len(set(text[start : start + 1_000])) >= FEWEST_SIGNS:
+        if end - start >= SHORTEST_BASE64 and len(set(text[start : min(end, start + 1_000)])) >= FEWEST_SIGNS:
             yield "base64", start, end
 
 
