@@ -4,7 +4,18 @@ import os
 import platform
 import sys
 
-from bench import embedding, importing, pages, paging, pairs, seeds, settled, substring, training
+from bench import (
+    code_filters,
+    embedding,
+    importing,
+    pages,
+    paging,
+    pairs,
+    seeds,
+    settled,
+    substring,
+    training,
+)
 
 BENCHES = {
     "pairs": pairs.run,
@@ -13,6 +24,7 @@ BENCHES = {
     "pages": pages.run,
     "settled": settled.run,
     "importing": importing.run,
+    "code filters": code_filters.run,
     "embedding": embedding.run,
     "training": training.run,
     "seeds": seeds.run,

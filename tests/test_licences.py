@@ -75,6 +75,7 @@ def test_the_head_of_a_file_is_searched_for_its_own_licence(header, reason):
         ("mit or (gpl-3.0-only and bsd-3-clause)", True),
         ("(" * 50 + "MIT" + ")" * 50, True),
         ("(" * 51 + "MIT" + ")" * 51, False),
+        ("(MIT) AND " * 60 + "ISC", True),  # side by side, not inside one another
         ("(" * 100_000, False),
     ],
 )
