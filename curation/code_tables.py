@@ -178,7 +178,8 @@ class TableFile:
         self._unpacked = 0
         with _parquet(self.path) as file:
             for group in range(first, file.num_row_groups):
-                yield from self._group_rows(file, group, done)
+                if done < file.metadata.row_group(group).num_rows - 1:
+                    yield from self._group_rows(file, group, done)
                 done = -1
 
     def _group_rows(
@@ -205,7 +206,7 @@ class TableFile:
                 "broken_source",
                 f"{rows - number - 1:,} rows of row group {group} cannot be read ({first_line(error)})",
             )
-            yield self._position(group, rows), lost
+            yield self._position(group, rows - 1), lost
 
     def _position(self, group: int, row: int) -> Position:
         return {"file": self.name, "size": self._size, "group": group, "row": row}

@@ -202,15 +202,18 @@ class GitRepository:
         return ["git", "--no-pager", *settings, *words]
 
     def _git(self, *words: str) -> bytes:
-        done = subprocess.run(
-            self._command(*words),
-            cwd=self.folder,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                self._command(*words),
+                cwd=self.folder,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=60,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SourceUnavailable("git does not answer; check the disk and start again") from error
         if done.returncode:
             raise _refusal(self.address, done.stderr)
         return done.stdout
