@@ -7,6 +7,7 @@ import random
 import struct
 import tarfile
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -231,7 +232,11 @@ def test_a_zip_whose_sizes_lie_is_not_unpacked_beyond_them(tmp_path: Path) -> No
             at = data.find(name) if name_at == 30 else data.rfind(name)
             assert data[at - name_at : at - name_at + 4] == mark
             struct.pack_into("<L", data, at - name_at + size_at, lie)
-    items = [item for _, item in read_archive(write(tmp_path, "a.zip", bytes(data)))]
+    path = write(tmp_path, "a.zip", bytes(data))
+    tracemalloc.start()
+    items = [item for _, item in read_archive(path)]
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000  # of 30 MB
+    tracemalloc.stop()
     assert items == [
         Skipped("bomb.py", "lying_size", "it says it has 10 bytes and holds more"),
         Skipped("less.py", "damaged_entry", "it says it has 6 bytes and holds 5"),
@@ -316,6 +321,22 @@ def test_entries_that_share_their_bytes_are_counted_each(tmp_path: Path) -> None
     refused(path, "more than 500 MB|more than 100 times")
 
 
+def test_a_list_of_a_zip_is_not_read_to_its_end_to_be_counted(tmp_path: Path) -> None:
+    one = zip_of(("a.py", b""))
+    at, end = one.find(b"PK\x01\x02"), one.rfind(b"PK\x05\x06")
+    entry, count = one[at:end], 1_000_000
+    tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 3, 3, count * len(entry), at, 0)
+    refused(write(tmp_path, "a.zip", one[:at] + entry * count + tail), "more than 10,000 entries")
+
+
+def test_an_archive_that_becomes_a_bomb_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.tgz", gzip.compress(tar_of(("a.py", CODE))))
+    reading = read_archive(path)
+    write(tmp_path, "a.tgz", gzip.compress(tar_of(*((f"{n}.py", b"\0" * 900_000) for n in range(30))), 1))
+    with pytest.raises(WrongInput, match="more than 100 times"):
+        list(reading)
+
+
 def test_an_archive_under_the_limits_is_read_though_large(tmp_path: Path) -> None:
     noise = os.urandom(900_000)
     path = write(tmp_path, "a.tar", tar_of(*((f"{n}.py", noise) for n in range(300))))
@@ -367,6 +388,15 @@ def test_a_chain_of_extension_headers_ends(tmp_path: Path) -> None:
     start = time.process_time()
     assert seen(path) == [("a.py", "ok"), ("a.tar", "broken_archive")]
     assert time.process_time() - start < 1
+
+
+def test_a_long_name_that_would_fill_memory_is_a_break(tmp_path: Path) -> None:
+    info = special("long", b"L")
+    info.size = 400_000
+    data = tar_of(("a.py", CODE))[:1024] + info.tobuf(tarfile.USTAR_FORMAT) + b"x" * 409_600
+    items = [item for _, item in read_archive(write(tmp_path, "a.tar", data))]
+    broken = items[1]
+    assert isinstance(broken, Skipped) and "a name claims 400,000 bytes" in broken.evidence
 
 
 @pytest.mark.parametrize(

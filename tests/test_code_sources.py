@@ -156,6 +156,21 @@ def test_a_harvest_of_a_folder_goes_on_behind_any_file(project: Path, scratch: P
     assert len(goes_on_anywhere(str(project), scratch)) == 19
 
 
+def test_a_folder_that_was_seen_is_not_listed_again(
+    project: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    real = os.listdir
+
+    def noted(path: Path) -> list[str]:
+        opened.append(Path(path).name)
+        return real(path)
+
+    monkeypatch.setattr("curation.code_sources.os.listdir", noted)
+    listed(open_source(str(project), scratch), {"path": "other/c.swift"})
+    assert {"project", "src"} <= set(opened) and not {"lib", "deep"} & set(opened)
+
+
 def test_a_file_that_cannot_be_opened_is_skipped(
     project: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +366,7 @@ def test_no_hook_filter_or_setting_of_others_runs(
     with open_source(f"file://{repository}", scratch) as source:
         assert [item.path for item in documents(source)] == ["a.py", "sub/b.sh"]
     assert not mark.exists()
+    assert not (repository / ".git" / "FETCH_HEAD").exists()  # GIT_DIR did not lead git there
 
 
 @pytest.mark.parametrize(
@@ -630,7 +646,8 @@ def test_a_text_of_many_rows_is_in_memory_once(tmp_path: Path, scratch: Path) ->
     )
     path = tmp_path / "a.parquet"
     table = pyarrow.table({"content": texts, "path": ["a.py"] * 61})
-    pyarrow.parquet.write_table(table, path, compression="zstd")
+    # Without arrow's own schema, which would keep the texts apart by itself.
+    pyarrow.parquet.write_table(table, path, compression="zstd", store_schema=False)
     del table, texts
     before = pyarrow.total_allocated_bytes()
     reasons = []
