@@ -1,6 +1,6 @@
 """Read the files of a .tar, .tar.gz, .tgz or .zip that a stranger made, without ever unpacking it to disk.
 
-The module tarfile of Python 3.11 can be held up by a header (CVE-2024-6232, CVE-2025-8194), and zipfile
+tarfile reads headers of any length into memory and loses what is before a break in gzip data, and zipfile
 gives up a whole archive for one bad name or a missing end. So the walk from entry to entry is done here;
 of tarfile only the reading of one block of 512 bytes is used.
 """

@@ -1,7 +1,7 @@
 """Documents from sets of code: Parquet, JSON lines and streams with a `content` column.
 
-Known columns are those of bigcode/starcoderdata and bigcode/the-stack (their dataset cards); a set of
-one's own needs only `content` and a `path`.
+Known columns are those that bigcode/starcoderdata and bigcode/the-stack are said to have (neither was read
+here, there being no network); a set of one's own needs only `content` and a `path`.
 """
 
 import re
@@ -37,7 +37,7 @@ LIST_LIMIT = 100  # licences of one row
 # Rows of code take more than one packed byte each, also when they repeat. A 120 KB file with 50 million rows
 # (faults.md S37) is refused for that by its footer alone; small files may repeat themselves.
 ROWS_ALWAYS_ALLOWED = 100_000
-# Unpacked bytes that a footer may give one row group; writers make groups of 128 MB to 1 GB.
+# Unpacked bytes that a footer may give one row group; our choice.
 GROUP_LIMIT = 8 << 30
 
 # How starcoderdata's rows begin: <reponame>OWNER/NAME<filename>PATH<gh_stars>10-100, each of them optional.
