@@ -9,7 +9,7 @@ not for us to guess.
 import re
 from collections.abc import Iterator
 
-TEXT_LIMIT = 400_000  # characters looked at; the longest bundle of licences tried, that of pyarrow, has 110,358
+TEXT_LIMIT = 400_000  # characters looked at; pyarrow's bundle of licences has 110,358
 
 _WORDS = re.compile(r"[a-z0-9]+")
 
