@@ -1,6 +1,6 @@
 """Read the files of a .tar, .tar.gz, .tgz or .zip that a stranger made, without ever unpacking it to disk.
 
-The module tarfile of Python 3.11 can be held up by a header (CVE-2024-6232, CVE-2025-8194), and zipfile
+tarfile reads headers of any length into memory and loses what is before a break in gzip data, and zipfile
 gives up a whole archive for one bad name or a missing end. So the walk from entry to entry is done here;
 of tarfile only the reading of one block of 512 bytes is used.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from stat import S_ISDIR, S_ISLNK, S_ISREG
+from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from typing import BinaryIO, NamedTuple, NoReturn
 
 from curation.errors import WrongInput
@@ -101,6 +101,7 @@ class _Broken(Exception):
 @dataclass(slots=True)
 class _Archive:
     path: Path
+    packed: int = 0  # bytes of the archive itself
     declared: int = 0
     count: int = 0
 
@@ -109,11 +110,10 @@ class _Archive:
 
     def check(self, unpacked: int) -> None:
         """Refuse the archive when it unpacks to this many bytes."""
-        packed = self.path.stat().st_size
         if unpacked > TOTAL_LIMIT:
             self.refuse(f"unpacks to more than {TOTAL_LIMIT // 1_000_000} MB")
-        if unpacked > max(RATIO_FLOOR, RATIO_LIMIT * packed):
-            self.refuse(f"unpacks to more than {RATIO_LIMIT} times its {packed:,} bytes")
+        if unpacked > max(RATIO_FLOOR, RATIO_LIMIT * self.packed):
+            self.refuse(f"unpacks to more than {RATIO_LIMIT} times its {self.packed:,} bytes")
 
     def refuse(self, why: str) -> NoReturn:
         raise WrongInput(
@@ -125,21 +125,22 @@ class _Archive:
 def _open(path: Path) -> "_Archive":
     if not path.is_file():
         raise WrongInput(f"{path} is no file; check the path")
-    if path.stat().st_size > TOTAL_LIMIT:
+    packed = path.stat().st_size
+    if packed > TOTAL_LIMIT:
         _Archive(path).refuse(f"is larger than {TOTAL_LIMIT // 1_000_000} MB by itself")
     head = next(blocks(path, _BLOCK), b"")
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _Zip(path)
+        return _Zip(path, packed)
     gzip = head.startswith(b"\x1f\x8b")
     with suppress(Torn):
         if gzip:
             head = next(gunzipped(blocks(path, CHUNK), _BLOCK), b"")
+    if not head or (gzip and packed < 20):  # the least that gzip writes
+        raise WrongInput(f"{path} is empty or breaks off before its first file; fetch it again")
     if _header(head) is None and head.strip(b"\0"):
         kind = "holds no tar archive inside its gzip data" if gzip else "is neither tar, tar.gz nor zip"
         raise WrongInput(f"{path} {kind}; pack the code again as .tar.gz or .zip, or give its folder")
-    if not head:
-        raise WrongInput(f"{path} is empty or breaks off before its first file; fetch it again")
-    return _Tar(path, gzip=gzip)
+    return _Tar(path, packed, gzip=gzip)
 
 
 def _count(archive: _Archive, entry: _Entry) -> None:
@@ -414,8 +415,9 @@ class _Zip(_Archive):
 def _zip_kind(member: _Member) -> str:
     if member.name.endswith(("/", "\\")):
         return "folder"
-    if member.mode and not S_ISREG(member.mode):
-        return {True: "link", False: "device"}[S_ISLNK(member.mode)] if not S_ISDIR(member.mode) else "folder"
+    kind = S_IFMT(member.mode)  # 0 where the writer kept only the permissions
+    if kind not in (0, S_IFREG):
+        return {S_IFLNK: "link", S_IFDIR: "folder"}.get(kind, "device")
     if member.flags & 1:
         return "encrypted"
     return "file" if member.packing in (_STORED, _DEFLATED) else "unknown_packing"

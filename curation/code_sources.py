@@ -149,7 +149,7 @@ def _walk(top: Path, after: str | None) -> Iterator[tuple[str, Skipped | None]]:
     waiting: list[tuple[str, ...]] = [()]
     while waiting:
         parts = waiting.pop()
-        if parts and parts[: len(done)] <= done[: len(parts)] and parts != done[: len(parts)]:
+        if parts[: len(done)] < done[: len(parts)]:  # it and all below it were seen
             continue
         path = "/".join(parts)
         skipped, below = _look_at(top, parts)

@@ -1,7 +1,7 @@
 """Documents from sets of code: Parquet, JSON lines and streams with a `content` column.
 
-Known columns are those of bigcode/starcoderdata and bigcode/the-stack (their dataset cards); a set of
-one's own needs only `content` and a `path`.
+Known columns are those that bigcode/starcoderdata and bigcode/the-stack are said to have (neither was read
+here, there being no network); a set of one's own needs only `content` and a `path`.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from curation.archives import FILE_LIMIT, bad_name, shown_name
 from curation.code_documents import NO_LICENCE, UNKNOWN, document_of
 from curation.errors import WrongInput
-from curation.languages import LANGUAGES
+from curation.languages import NAMES
 from curation.reading import FileRow, first_line, read_rows, refuse_bomb, row_of_values
 from curation.records import BadRow, Document, Skipped
 
@@ -37,14 +37,14 @@ LIST_LIMIT = 100  # licences of one row
 # Rows of code take more than one packed byte each, also when they repeat. A 120 KB file with 50 million rows
 # (faults.md S37) is refused for that by its footer alone; small files may repeat themselves.
 ROWS_ALWAYS_ALLOWED = 100_000
-# Unpacked bytes that a footer may give one row group; writers make groups of 128 MB to 1 GB.
+# Unpacked bytes that a footer may give one row group; our choice.
 GROUP_LIMIT = 8 << 30
 
 # How starcoderdata's rows begin: <reponame>OWNER/NAME<filename>PATH<gh_stars>10-100, each of them optional.
 _HEADER = re.compile(rb"(?:<(?:reponame|filename|gh_stars)>[^<\n]{0,4096}\n?)+")
 _TAG = re.compile(rb"<(reponame|filename|gh_stars)>([^<\n]*)")
 _SPDX = re.compile(r"\(?[A-Za-z0-9][\w.+-]*\)?( (AND|OR|WITH) \(?[A-Za-z0-9][\w.+-]*\)?)*")
-_BY_LANGUAGE = {language.lower(): language for language in LANGUAGES}
+_BY_LANGUAGE = {language.lower(): language for language in NAMES}
 
 _REASONS = {
     "row_too_long": "large_file",
@@ -178,7 +178,8 @@ class TableFile:
         self._unpacked = 0
         with _parquet(self.path) as file:
             for group in range(first, file.num_row_groups):
-                yield from self._group_rows(file, group, done)
+                if done < file.metadata.row_group(group).num_rows - 1:
+                    yield from self._group_rows(file, group, done)
                 done = -1
 
     def _group_rows(
@@ -205,7 +206,7 @@ class TableFile:
                 "broken_source",
                 f"{rows - number - 1:,} rows of row group {group} cannot be read ({first_line(error)})",
             )
-            yield self._position(group, rows), lost
+            yield self._position(group, rows - 1), lost
 
     def _position(self, group: int, row: int) -> Position:
         return {"file": self.name, "size": self._size, "group": group, "row": row}

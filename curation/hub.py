@@ -65,13 +65,10 @@ class HubStream:
             )
         else:
             self._place, self.revision = self.source, revision or _revision_on_hub(self.source)
-        self._stream = self._open()
-
-    @property
-    def columns(self) -> list[str] | None:
-        """The names of the columns; None where only reading shows them."""
-        features = self._stream.features
-        return None if features is None else list(features)
+        stream = self._open()
+        # The names of the columns; None where only reading shows them.
+        self.columns = None if stream.features is None else list(stream.features)
+        self._fresh: IterableDataset | None = stream  # not yet read from
 
     def rows(
         self, state: Mapping[str, Any] | None = None
@@ -80,7 +77,7 @@ class HubStream:
 
         With such a note, go on behind its row.
         """
-        stream = self._open()
+        stream, self._fresh = self._fresh or self._open(), None
         if state is not None:
             stream.load_state_dict(dict(state))
         for row in _rows(stream, self.name):

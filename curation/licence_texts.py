@@ -1,6 +1,7 @@
 """Which licence a licence text is, by sentences that stand in no other.
 
-The texts were taken from the SPDX licence list. Only words count, so a text may be wrapped, quoted or
+The ids are those of the SPDX licence list; the sentences were tried on the 260 licence files of the
+packages installed here. Only words count, so a text may be wrapped, quoted or
 commented in any way. Two licences in one text are joined with AND: which of them holds for what is
 not for us to guess.
 """
@@ -8,7 +9,7 @@ not for us to guess.
 import re
 from collections.abc import Iterator
 
-TEXT_LIMIT = 400_000  # characters looked at; the longest bundles of licences have some 200,000
+TEXT_LIMIT = 400_000  # characters looked at; pyarrow's bundle of licences has 110,358
 
 _WORDS = re.compile(r"[a-z0-9]+")
 
