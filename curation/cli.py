@@ -248,7 +248,7 @@ def _add_seeds(commands: Any) -> None:
     parser.add_argument("--per-language", type=int, default=0, metavar="N",
                         help="documents of a language that are used (default: all)")  # fmt: skip
     parser.add_argument("--policy", choices=("magicoder", "syntax"), default="magicoder",
-                        help="magicoder: consecutive lines by chance; syntax: a whole function or class")  # fmt: skip
+                        help="consecutive lines by chance (default), or a whole function")  # fmt: skip
     parser.add_argument("--min-lines", type=int, default=1, metavar="N")
     parser.add_argument("--max-lines", type=int, default=15, metavar="N")
     parser.add_argument("--random-seed", type=int, default=976, metavar="N")

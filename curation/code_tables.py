@@ -13,6 +13,7 @@ from curation.archives import FILE_LIMIT, bad_name, shown_name
 from curation.code_documents import NO_LICENCE, UNKNOWN, document_of
 from curation.errors import WrongInput
 from curation.languages import NAMES
+from curation.licences import CORPUS
 from curation.reading import FileRow, first_line, read_rows, refuse_bomb, row_of_values
 from curation.records import BadRow, Document, Skipped
 
@@ -117,7 +118,7 @@ def _licence(row: Mapping[str, Any]) -> tuple[str, str]:
     if column is None:
         # starcoderdata was made of permissively licensed code, but says of no row what its licence is.
         declared = "max_stars_repo_name" in row
-        return (UNKNOWN, "declared_by_corpus") if declared else NO_LICENCE
+        return (UNKNOWN, CORPUS) if declared else NO_LICENCE
     value = row[column]
     names = value if isinstance(value, list) else [value]
     if not names or not all(isinstance(name, str) and _SPDX.fullmatch(name) for name in names):

@@ -209,12 +209,23 @@ class _Harvest:
 def _judges(settings: Settings) -> Iterator[Any]:
     """Give what judges a batch, in its order: this process, or several."""
     number = settings.workers or min(4, os.cpu_count() or 1)
-    if number == 1:
-        yield lambda batch: [judged(one, settings) for one in batch]
-        return
     context = multiprocessing.get_context("spawn")  # this process may have threads
-    with context.Pool(number, _keep_settings, (settings,)) as pool:
-        yield lambda batch: pool.map(_judged, batch, chunksize=16)
+    pools: list[Any] = []
+
+    def judge(batch: list[Document]) -> list[JudgedDocument]:
+        if number == 1 or (len(batch) < BATCH and not pools):  # starting them takes longer than this
+            return [judged(one, settings) for one in batch]
+        if not pools:
+            pools.append(context.Pool(number, _keep_settings, (settings,)))
+        found: list[JudgedDocument] = pools[0].map(_judged, batch, chunksize=16)
+        return found
+
+    try:
+        yield judge
+    finally:
+        for pool in pools:
+            pool.terminate()
+            pool.join()
 
 
 _settings: Settings | None = None  # of a process that judges

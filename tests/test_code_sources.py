@@ -513,9 +513,7 @@ def test_a_set_like_starcoderdata_is_read_once_wherever_it_was_cut_off(tmp_path:
     parquet(folder / "python" / "train-1.parquet", starcoder_rows(7, first=10))
     items = goes_on_anywhere(str(folder), scratch)
     assert [item.path for item in items] == [f"src/f{n}.py" for n in range(17)]
-    assert items[4] == Document(
-        "owner/repo1", "src/f4.py", "Python", "unknown", "declared_by_corpus", b"x = 4\n"
-    )
+    assert items[4] == Document("owner/repo1", "src/f4.py", "Python", "unknown", "corpus", b"x = 4\n")
     positions = [position for position, _ in open_source(str(folder), scratch).documents()]
     assert [(p["file"], p["group"], p["row"]) for p in positions[8:12]] == [
         ("python/train-0.parquet", 2, 0),

@@ -253,7 +253,7 @@ def test_a_seed_that_a_sample_was_made_from_stays(workspace: Workspace, tmp_path
     with workspace.database.transaction() as connection:
         connection.exec_driver_sql(
             "INSERT INTO sample (id, content_hash, instruction, input, response, source, name, licence, "
-            "method, seed_id, extra) VALUES ('s', 'h', 'i', '', 'r', 'x', 'x', 'MIT', 'oss-instruct', ?, '{}')",
+            "method, seed_id, extra) VALUES ('s', 'h', 'i', '', 'r', 'x', 'x', 'MIT', 'oss', ?, '{}')",
             (used,),
         )
     add_seeds(workspace, str(project), Settings(Policy(random_seed=8), workers=1))

@@ -28,7 +28,7 @@ class JudgedDocument:
     language: str
     licence: str
     licence_evidence: str
-    bytes: int
+    size: int  # bytes
     lines: int
     cuts: Sequence[tuple[int, int]] = ()  # first and last line, from 1
     redacted: Mapping[str, int] = field(default_factory=dict)
@@ -93,7 +93,7 @@ def add(connection: Connection, harvest_id: str, judged: Sequence[JudgedDocument
         {
             "harvest_id": harvest_id, "source": one.source, "path": one.path, "hash": one.hash,
             "language": one.language, "licence": one.licence, "licence_evidence": one.licence_evidence,
-            "bytes": one.bytes, "lines": one.lines, "cuts": [list(cut) for cut in one.cuts],
+            "bytes": one.size, "lines": one.lines, "cuts": [list(cut) for cut in one.cuts],
             "redacted": dict(one.redacted), "state": DROPPED if one.reason else KEPT,
             "stage": READING if one.reason else None, "reason": one.reason, "evidence": dict(one.evidence),
         }
