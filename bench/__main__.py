@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 
-from bench import embedding, importing, pages, paging, pairs, settled, substring, training
+from bench import embedding, importing, pages, paging, pairs, redaction, settled, substring, training
 
 BENCHES = {
     "pairs": pairs.run,
@@ -13,6 +13,7 @@ BENCHES = {
     "pages": pages.run,
     "settled": settled.run,
     "importing": importing.run,
+    "redaction": redaction.run,
     "embedding": embedding.run,
     "training": training.run,
 }

@@ -70,7 +70,9 @@ def _replaced(text: str, spans: list[Span]) -> str:
 
 
 def _replacement(secret: str, kind: str) -> str:
-    return tag_of(kind) + "".join(LINE_BREAK.findall(secret))
+    breaks = LINE_BREAK.findall(secret)
+    apart = " " if "\r" in breaks else ""  # else two breaks, "\r" and "\n", would become one
+    return tag_of(kind) + apart.join([*breaks, ""])
 
 
 def _together(text: str, old: list[Span], new: list[Span]) -> list[Span]:
