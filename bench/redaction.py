@@ -9,8 +9,8 @@ from bench.timing import best_times, compared
 from curation.redaction import redact
 from curation.secret_rules import SHAPE
 
-# The standard library holds hundreds of real ones (authors, tests of email and ipaddress), and a few times and
-# section numbers that look like them. Nobody told them apart one by one, so they are counted beside the alarms.
+# The standard library holds hundreds of real ones (authors, tests of email and ipaddress) and a few times and
+# section numbers that look like them. Nobody told them apart one by one: they are counted beside the alarms.
 ADDRESSES = ("email", "ip_address")
 
 

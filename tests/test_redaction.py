@@ -214,7 +214,7 @@ def test_two_line_breaks_never_become_one() -> None:
 
 # Against each pattern: what begins it again and again, what almost ends it, what it could read in two ways.
 HOSTILE = [
-    *("a", "-", "=", "@", "'", "\\", "\n", ":", "\ud800", "\x00", "aB3", "aB3-", "a@b.", "@a.@b.", "1.1.1.1."),
+    *("a", "-", "=", "@", "'", "\\", "\n", ":", "\ud800", "\x00", "aB3", "aB3-", "a@b.", "@a.@b.", "1.1.1."),
     *("://a:", "://a:b", "://aaaaaaaaaaaaaaaaaaaa@", "2001:", "-----END ", "-----BEGIN PRIVATE KEY-----"),
     *("-----BEGIN PRIVATE KEY----- a", "-eyJaaaaaaaaaaaaaaaaaaaaaaaaa", "eyJaaaaaaaaaaaaaaaaaaaa "),
     *("SG.aaaaaaaaaaaaaaaaaaaaaaa.", "sk-", "ghp_", "glpat-aaaaaaaaaaaaaaaaaaaaa.", "basic aaaaaaaa "),
