@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 
 from curation.archives import FILE_LIMIT, bad_name, shown_name
 from curation.languages import language_of
+from curation.licence_manifests import is_manifest_name, licence_of_manifest
 from curation.licence_texts import licence_of_text
+from curation.licences import EXPRESSION, LICENCE_FILE
 from curation.records import Document, Skipped
 
 UNKNOWN = "unknown"
@@ -33,7 +35,8 @@ _LICENCE_NAME = re.compile(
 )
 _NO_TEXT = (".json", ".html", ".htm", ".js", ".xml", ".yml", ".yaml", ".toml", ".png", ".svg", ".pdf")
 
-TextsIn = Callable[[str], Iterable[str]]  # a folder ("" is the top) -> the texts of its licence files
+# A folder ("" is the top) -> name and text of its licence files and manifests.
+TextsIn = Callable[[str], Iterable[tuple[str, str]]]
 
 
 def is_licence_name(name: str) -> bool:
@@ -42,15 +45,20 @@ def is_licence_name(name: str) -> bool:
     return fits and language_of(name) is None and not name.lower().endswith(_NO_TEXT)
 
 
+def tells_a_licence(name: str) -> bool:
+    """Whether a file of this name may say which licence holds: a licence file, or a project's manifest."""
+    return is_licence_name(name) or is_manifest_name(name)
+
+
 class Licences:
-    """The licence of each file of a project: that of the nearest licence file, upward from it."""
+    """The licence of each file of a project: of the nearest licence file or manifest, upward from it."""
 
     def __init__(self, texts_in: TextsIn) -> None:
         self._texts_in = texts_in
         self._known: dict[str, tuple[str, str]] = {"": self._of_texts("") or NO_LICENCE}
 
     def of(self, path: str) -> tuple[str, str]:
-        """Give the SPDX expression (or "unknown") and how it is known: "licence file" or "none"."""
+        """Give the SPDX expression (or "unknown"), and how it is known: one of licences.EVIDENCE."""
         above: list[str] = []
         folder = path.rpartition("/")[0]
         while folder not in self._known:
@@ -62,14 +70,26 @@ class Licences:
         return found
 
     def _of_texts(self, folder: str) -> tuple[str, str] | None:
-        """Join the licences of a folder with AND; one that is not recognised makes all unknown."""
-        found = [licence_of_text(text) for text in self._texts_in(folder)]
-        if not found:
-            return None
+        """Join the licences of a folder with AND; one that is not recognised makes all unknown.
+
+        A manifest beside them says how they combine, when it names all of them; else both hold.
+        """
+        found: list[str | None] = []
+        said: set[str] = set()
+        for name, text in self._texts_in(folder):
+            if is_licence_name(name):
+                found.append(licence_of_text(text))
+            elif expression := licence_of_manifest(name, text):
+                said.add(expression)
         if None in found:
-            return UNKNOWN, "licence file"
+            return UNKNOWN, LICENCE_FILE
         names = {name for licence in found if licence for name in licence.split(" AND ")}
-        return " AND ".join(sorted(names)), "licence file"
+        if len(said) == 1 and names <= set(re.findall(r"[\w.+-]+", next(iter(said)))):
+            return said.pop(), EXPRESSION
+        if not found and not said:
+            return None
+        joined = sorted({*names, *(f"({one})" if " OR " in one else one for one in said)})
+        return " AND ".join(joined), LICENCE_FILE if found else EXPRESSION
 
 
 def folder_left_out(name: str) -> tuple[str, str] | None:

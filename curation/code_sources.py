@@ -17,8 +17,8 @@ from curation.code_documents import (
     Licences,
     document_of,
     folder_left_out,
-    is_licence_name,
     left_out_by_path,
+    tells_a_licence,
 )
 from curation.code_tables import (
     Position,
@@ -188,18 +188,18 @@ def _bytes_of(file: Path) -> bytes:
         return opened.read(FILE_LIMIT + 1)
 
 
-def _licence_texts(folder: Path) -> Iterator[str]:
+def _licence_texts(folder: Path) -> Iterator[tuple[str, str]]:
     try:
-        names = sorted(name for name in os.listdir(folder) if is_licence_name(name))
+        names = sorted(name for name in os.listdir(folder) if tells_a_licence(name))
     except OSError:
         return
     for name in names:
         file = folder / name
         try:
             if stat.S_ISREG(file.lstat().st_mode):
-                yield _bytes_of(file).decode(errors="replace")
+                yield name, _bytes_of(file).decode(errors="replace")
         except OSError:
-            yield ""  # a licence that cannot be read is not recognised
+            yield name, ""  # a licence that cannot be read is not recognised
 
 
 # --- an archive -----------------------------------------------------------------------------------------
@@ -236,12 +236,12 @@ class ArchiveSource(CodeSource):
 
 def _licences_of_archive(path: Path) -> Licences:
     """Read the licence files first: in an archive they may stand behind the code."""
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, list[tuple[str, str]]] = {}
     for _, entry in read_archive(path):
         if isinstance(entry, ArchiveFile):
             folder, _, name = entry.path.rpartition("/")
-            if is_licence_name(name):
-                texts.setdefault(folder, []).append(entry.data.decode(errors="replace"))
+            if tells_a_licence(name):
+                texts.setdefault(folder, []).append((name, entry.data.decode(errors="replace")))
     return Licences(lambda folder: texts.get(folder, ()))
 
 
@@ -282,11 +282,12 @@ class GitSource(CodeSource):
             for file in self._repository.files
             if file.mode not in (_LINK, _SUBMODULE)
             and file.size <= FILE_LIMIT
-            and is_licence_name(file.path.rpartition("/")[2])
+            and tells_a_licence(file.path.rpartition("/")[2])
         )
-        texts: dict[str, list[str]] = {}
+        texts: dict[str, list[tuple[str, str]]] = {}
         for file, data in self._repository.contents(files):
-            texts.setdefault(file.path.rpartition("/")[0], []).append(data.decode(errors="replace"))
+            folder, _, name = file.path.rpartition("/")
+            texts.setdefault(folder, []).append((name, data.decode(errors="replace")))
         return Licences(lambda folder: texts.get(folder, ()))
 
 

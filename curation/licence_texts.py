@@ -61,6 +61,10 @@ _MPL_2 = (
     "subject to the terms of the mozilla public license v 2 0",
 )
 _APACHE_NOTICE = "licensed under the apache license version 2 0 the license you may not use this"
+# A line instead of the text, as Dapper's License.txt has it.
+_APACHE_LINE = re.compile(
+    "licen[cs]ed under (the )?apache( licen[cs]e)?( version)? 2 0 https? www apache org licenses license 2 0"
+)
 _LLVM = "llvm exceptions to the apache 2 0 license"
 
 _MIT = "permission is hereby granted free of charge to any person obtaining a copy of"
@@ -123,7 +127,7 @@ def _found(words: str) -> Iterator[str]:
     for name, sentences in _SENTENCES.items():
         if all(sentence in words for sentence in sentences):
             yield "Apache-2.0 WITH LLVM-exception" if name == "Apache-2.0" and _LLVM in words else name
-    if _APACHE_NOTICE in words and _LLVM not in words:
+    if (_APACHE_NOTICE in words or _APACHE_LINE.search(words)) and _LLVM not in words:
         yield "Apache-2.0"
     if any(sentence in words for sentence in _MPL_2):
         yield "MPL-2.0"
