@@ -31,7 +31,7 @@ APACHE_LINE = "The tools are licenced under Apache 2.0: http://www.apache.org/li
         ("pyproject.toml", '[project]\nlicense = {text = "Apache 2.0"}', "Apache-2.0"),
         ("pyproject.toml", '[project]\nlicense = {file = "LICENSE"}', None),
         ("pyproject.toml", f'[project]\nlicense = {{text = """{MIT}"""}}', None),
-        ("Dapper.csproj", "<Project><PackageLicenseExpression>Apache-2.0</PackageLicenseExpression>", "Apache-2.0"),
+        ("x.csproj", "<PackageLicenseExpression>MIT</PackageLicenseExpression>", "MIT"),
         ("x.nuspec", '<license type="expression">MIT</license>', "MIT"),
         ("x.csproj", "<Project/>", None),
     ],
