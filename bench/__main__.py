@@ -4,7 +4,19 @@ import os
 import platform
 import sys
 
-from bench import embedding, importing, pages, paging, pairs, settled, substring, training
+from bench import (
+    code_filters,
+    embedding,
+    importing,
+    pages,
+    paging,
+    pairs,
+    redaction,
+    seeds,
+    settled,
+    substring,
+    training,
+)
 
 BENCHES = {
     "pairs": pairs.run,
@@ -13,8 +25,11 @@ BENCHES = {
     "pages": pages.run,
     "settled": settled.run,
     "importing": importing.run,
+    "code filters": code_filters.run,
+    "redaction": redaction.run,
     "embedding": embedding.run,
     "training": training.run,
+    "seeds": seeds.run,
 }
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,67 @@ def read_hub_rows(name: str) -> tuple[str, Iterator[FileRow | BadRow]]:
         )
     revision = _revision_on_hub(source)
     return revision, _rows(_stream(source, split, revision), name)
+
+
+class HubStream:
+    """A set of the hub, or a folder that `load_dataset` reads, that can be left and gone on with."""
+
+    def __init__(self, name: str, revision: str | None = None) -> None:
+        """Open `hf:NAME[:DATA_DIR]` at a revision, the newest when none is given.
+
+        A folder has the revision that its files make. Raises WrongInput and SourceUnavailable as
+        `read_hub_rows` does, for a gated set with what to do.
+        """
+        self.name = name
+        self.source, self._data_dir = _source_and_data_dir(name)
+        folder = Path(self.source).expanduser()
+        if folder.is_dir():
+            self._place, self.revision = str(folder.resolve()), _revision_of_folder(folder)
+        elif self.source.startswith(("/", ".", "~")) or not _HUB_NAME.fullmatch(self.source):
+            raise WrongInput(
+                f"{self.source!r} is no folder and no name of a set on the hub; "
+                f"write {PREFIX}OWNER/NAME or {PREFIX}OWNER/NAME:FOLDER_IN_IT"
+            )
+        else:
+            self._place, self.revision = self.source, revision or _revision_on_hub(self.source)
+        stream = self._open()
+        # The names of the columns; None where only reading shows them.
+        self.columns = None if stream.features is None else list(stream.features)
+        self._fresh: IterableDataset | None = stream  # not yet read from
+
+    def rows(
+        self, state: Mapping[str, Any] | None = None
+    ) -> Iterator[tuple[dict[str, Any], FileRow | BadRow]]:
+        """Yield each row with the library's own note of where it stands, which is JSON.
+
+        With such a note, go on behind its row.
+        """
+        stream, self._fresh = self._fresh or self._open(), None
+        if state is not None:
+            stream.load_state_dict(dict(state))
+        for row in _rows(stream, self.name):
+            yield stream.state_dict(), row
+
+    def _open(self) -> "IterableDataset":
+        is_folder = Path(self._place).is_absolute()
+        return _stream(self._place, SPLIT, None if is_folder else self.revision, self._data_dir)
+
+
+def _source_and_data_dir(name: str) -> tuple[str, str | None]:
+    text = name.removeprefix(PREFIX)
+    if text and Path(text).is_dir():  # a folder whose own name holds a colon
+        return text, None
+    source, _, data_dir = text.partition(":")
+    if not source:
+        raise WrongInput(
+            f"{name!r} names no set; write {PREFIX}OWNER/NAME or {PREFIX}OWNER/NAME:FOLDER_IN_IT"
+        )
+    parts = data_dir.split("/")
+    if data_dir and (not re.fullmatch(r"[\w./+#-]+", data_dir) or ".." in parts or not parts[0]):
+        raise WrongInput(
+            f"{data_dir!r} is no folder inside a set; write it as in hf:bigcode/starcoderdata:python"
+        )
+    return source, data_dir or None
 
 
 def _source_and_split(name: str) -> tuple[str, str]:
@@ -89,13 +150,15 @@ def _revision_on_hub(source: str) -> str:
     return sha
 
 
-def _stream(source: str, split: str, revision: str | None) -> "IterableDataset":
+def _stream(source: str, split: str, revision: str | None, data_dir: str | None = None) -> "IterableDataset":
     """Open a set without downloading it. Code that a set brings along is never run."""
     import datasets
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
     try:
-        stream = datasets.load_dataset(source, split=split, revision=revision, streaming=True)
+        stream = datasets.load_dataset(
+            source, data_dir=data_dir, split=split, revision=revision, streaming=True
+        )
     except DatasetNotFoundError as error:
         if "gated" in str(error):
             raise _gated(source) from error

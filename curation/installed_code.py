@@ -6,24 +6,15 @@ response; it is the baseline there, not the recipe.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import Distribution, distributions
 from pathlib import Path, PurePosixPath
 
 from curation.documented_functions import DocumentedFunction, functions_of, module_name
+from curation.licences import HEADER_CHARACTERS, decide, licence_of, licence_reason_to_skip
 from curation.records import SeedSnippet, digest
-
-# Licences that let anyone copy the code if the notice is kept: faults.md "Security S4", and four more
-# of that kind which Python packages use.
-ALLOWED_LICENCES = frozenset(
-    {
-        *("MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unlicense", "CC0-1.0", "0BSD", "Zlib"),
-        *("BSL-1.0", "PSF-2.0", "MIT-CMU", "Apache-2.0 WITH LLVM-exception"),
-    }
-)
-UNKNOWN = "unknown"
 
 ORDER_SEED = 976  # the random seed of Magicoder's snippets, used here to mix the files
 MAX_FILE_BYTES = 1_000_000
@@ -37,56 +28,6 @@ TEST_FILE = re.compile(r"(test_.*|.*_test|conftest)\.py")
 # MIT, carries LGPL and MPL code.
 VENDOR_FOLDERS = frozenset({"_vendor", "_vendored", "vendor", "vendored", "extern", "externals", "_extern"})
 
-HEADER_LINES = 50  # where a file's own licence notice stands (faults.md "Security S4")
-SPDX_HEADER = re.compile(r"SPDX-License-Identifier:[ \t]*([^\n]*?)[ \t]*(?:\*/|-->|$)", re.MULTILINE)
-COPYLEFT_HEADER = re.compile(
-    r"GNU (Lesser |Library |Affero )?General Public Licen[cs]e|\b[AL]?GPL(v?\d|-)|Mozilla Public Licen[cs]e"
-)
-
-# The endings of "License ::" classifiers that name one licence, and the SPDX id of each.
-CLASSIFIERS = {
-    "MIT License": "MIT",
-    "Apache Software License": "Apache-2.0",
-    "ISC License (ISCL)": "ISC",
-    "The Unlicense (Unlicense)": "Unlicense",
-    "CC0 1.0 Universal (CC0 1.0) Public Domain Dedication": "CC0-1.0",
-    "Zero-Clause BSD (0BSD)": "0BSD",
-    "zlib/libpng License": "Zlib",
-    "Boost Software License 1.0 (BSL-1.0)": "BSL-1.0",
-    "Python Software Foundation License": "PSF-2.0",
-    "CMU License (MIT-CMU)": "MIT-CMU",
-    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
-}
-# "MPL-2.0 AND MIT", to exclude it by its name; the digit tells an SPDX id from a word such as "BSD".
-LIKE_AN_EXPRESSION = re.compile(r"[\w.+-]*\d[\w.+-]*( (AND|OR|WITH) [\w.+-]+)*")
-VAGUE_CLASSIFIER = "BSD License"  # does not say how many clauses
-
-# What authors write in the free "License" field when they do not write an SPDX id.
-WELL_KNOWN_NAMES = {
-    "mit license": "MIT",
-    "the mit license": "MIT",
-    "expat license": "MIT",
-    "apache 2.0": "Apache-2.0",
-    "apache 2": "Apache-2.0",
-    "apache license 2.0": "Apache-2.0",
-    "apache 2.0 license": "Apache-2.0",
-    "apache license, version 2.0": "Apache-2.0",
-    "apache license version 2.0": "Apache-2.0",
-    "bsd 3-clause": "BSD-3-Clause",
-    "bsd 3-clause license": "BSD-3-Clause",
-    "3-clause bsd license": "BSD-3-Clause",
-    "new bsd": "BSD-3-Clause",
-    "modified bsd license": "BSD-3-Clause",
-    "bsd 2-clause": "BSD-2-Clause",
-    "bsd 2-clause license": "BSD-2-Clause",
-    "simplified bsd": "BSD-2-Clause",
-    "isc license": "ISC",
-    "zlib license": "Zlib",
-    "psf": "PSF-2.0",
-    "psf license": "PSF-2.0",
-    "python software foundation license": "PSF-2.0",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class PackageLicence:
@@ -95,14 +36,12 @@ class PackageLicence:
     package: str
     version: str
     licence: str  # SPDX expression; the classifier's own words where it has none; "unknown"
-    evidence: str  # "expression", "classifier", "vague classifier", "field", "none"
+    evidence: str  # see curation/licences.py
 
     @property
     def reason_to_exclude(self) -> str | None:
         """Give the reason to leave this package out, or None to use it."""
-        if self.licence == UNKNOWN:
-            return "licence_unknown"
-        return None if is_allowed(self.licence) else "licence_not_allowed"
+        return decide(self.licence, self.evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +64,13 @@ def package_files(skipped: Counter[str], folders: Sequence[str] | None = None) -
     counts one, as "no_file_list".
     """
     return [
-        file
-        for distribution, licence in _packages(folders)
-        for file in _files(distribution, licence, skipped)
+        file for distribution, licence in packages(folders) for file in _files(distribution, licence, skipped)
     ]
 
 
 def package_licences(folders: Sequence[str] | None = None) -> list[PackageLicence]:
     """List every installed package with its licence, the excluded ones too."""
-    return [licence for _, licence in _packages(folders)]
+    return [licence for _, licence in packages(folders)]
 
 
 def harvest(
@@ -156,99 +93,7 @@ def harvest(
         left -= len(functions)
 
 
-def is_allowed(expression: str) -> bool:
-    """Whether an SPDX expression lets us use the code; what is no such expression does not."""
-    try:
-        return _Expression(expression).is_allowed()
-    except ValueError:
-        return False
-
-
-def licence_of(expression: str, classifiers: Iterable[str], field: str) -> tuple[str, str]:
-    """Give the licence and how it is known, from the three places of a package's metadata.
-
-    Several classifiers may mean "both" or "either"; we take the stricter reading.
-    """
-    if expression.strip():
-        return expression.strip(), "expression"
-    endings = {c.split(" :: ")[-1] for c in classifiers if c.startswith("License :: ")} - {"OSI Approved"}
-    from_field = _licence_in_field(field)
-    if endings == {VAGUE_CLASSIFIER}:
-        return (from_field, "field") if from_field else ("BSD-3-Clause", "vague classifier")
-    if endings:
-        ids = {CLASSIFIERS.get(e, "BSD-3-Clause" if e == VAGUE_CLASSIFIER else e) for e in endings}
-        return " AND ".join(sorted(ids)), "vague classifier" if VAGUE_CLASSIFIER in endings else "classifier"
-    return (from_field, "field") if from_field else (UNKNOWN, "none")
-
-
-def licence_reason_to_skip(text: str) -> str | None:
-    """Give the reason to leave a file out for what its first lines say of its licence, or None."""
-    header = "\n".join(text.split("\n", HEADER_LINES)[:HEADER_LINES])
-    if not all(is_allowed(found) for found in SPDX_HEADER.findall(header)):
-        return "licence_header"
-    prose = re.sub(r"[\s#*]+", " ", SPDX_HEADER.sub("", header))  # notices run over several comment lines
-    return "licence_header" if COPYLEFT_HEADER.search(prose) else None
-
-
-class _Expression:
-    """Reads an SPDX licence expression: OR binds loosest, then AND, then WITH (SPDX 2.3, annex D)."""
-
-    def __init__(self, text: str) -> None:
-        self._words: list[str] = re.findall(r"[()]|[^\s()]+", text)
-
-    def is_allowed(self) -> bool:
-        allowed = self._either()
-        if self._words:
-            raise ValueError("text after the end of the expression")
-        return allowed
-
-    def _either(self) -> bool:
-        allowed = self._both()
-        while self._take("OR"):
-            allowed = self._both() or allowed  # read on even when the answer is known
-        return allowed
-
-    def _both(self) -> bool:
-        allowed = self._one()
-        while self._take("AND"):
-            allowed = self._one() and allowed
-        return allowed
-
-    def _one(self) -> bool:
-        if self._take("("):
-            allowed = self._either()
-            if not self._take(")"):
-                raise ValueError("a parenthesis is not closed")
-            return allowed
-        name = self._name()
-        if self._take("WITH"):
-            name = f"{name} WITH {self._name()}"
-        return name.lower() in ALLOWED_LOWER  # SPDX ids do not depend on case
-
-    def _name(self) -> str:
-        if not self._words or self._words[0].upper() in {"AND", "OR", "WITH", "(", ")"}:
-            raise ValueError("a licence is missing")
-        return self._words.pop(0)
-
-    def _take(self, word: str) -> bool:
-        found = bool(self._words) and self._words[0].upper() == word
-        if found:
-            self._words.pop(0)
-        return found
-
-
-ALLOWED_LOWER = frozenset(licence.lower() for licence in ALLOWED_LICENCES)
-
-
-def _licence_in_field(field: str) -> str:
-    """Give the licence a short "License" field names, or "": long ones hold a whole licence text."""
-    plain = " ".join(field.split()).rstrip(".")
-    if plain.lower() in WELL_KNOWN_NAMES:
-        return WELL_KNOWN_NAMES[plain.lower()]
-    return plain if is_allowed(plain) or LIKE_AN_EXPRESSION.fullmatch(plain) else ""
-
-
-def _packages(folders: Sequence[str] | None) -> Iterator[tuple[Distribution, PackageLicence]]:
+def packages(folders: Sequence[str] | None) -> Iterator[tuple[Distribution, PackageLicence]]:
     """Pair each package with its licence; of two with one name, the first is the one Python imports."""
     seen: set[str] = set()
     for distribution in distributions() if folders is None else distributions(path=list(folders)):
@@ -319,7 +164,7 @@ def _functions(file: PackageFile, seen: set[str], skipped: Counter[str]) -> list
         skipped["unreadable_file"] += 1
         return []
     document_hash = sha256(data).hexdigest()
-    reason = licence_reason_to_skip(data[: 200 * HEADER_LINES].decode(errors="replace"))
+    reason = licence_reason_to_skip(data[:HEADER_CHARACTERS].decode(errors="replace"))
     if document_hash in seen:
         reason = "same_document"
     seen.add(document_hash)

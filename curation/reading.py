@@ -75,7 +75,7 @@ def read_rows(path: Path, chunk_size: int = CHUNK) -> Iterator[FileRow | BadRow]
     to decode to more than the sample promised raises it on the way.
     """
     _require_file(path)
-    head = next(_blocks(path, 4), b"")
+    head = next(blocks(path, 4), b"")
     if head == b"PAR1" or path.suffix == ".parquet":
         return _parquet_rows(path)
     start = _start_of_json(path)
@@ -105,7 +105,7 @@ def row_of_values(values: Mapping[str, Any], position: int) -> FileRow | BadRow:
 # --- bytes -------------------------------------------------------------------------------------
 
 
-class _Torn(Exception):
+class Torn(Exception):
     """Packed bytes end early or are damaged; what came before them is good."""
 
 
@@ -124,7 +124,7 @@ def _unreadable(path: Path, error: OSError) -> SourceUnavailable | WrongInput:
     )
 
 
-def _blocks(path: Path, size: int) -> Iterator[bytes]:
+def blocks(path: Path, size: int) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
             while block := file.read(size):
@@ -135,9 +135,9 @@ def _blocks(path: Path, size: int) -> Iterator[bytes]:
 
 def _unpacked(path: Path, size: int, skip: int = 0) -> Iterator[bytes]:
     """Yield the text of a file from byte `skip` on, in chunks of at most `size` bytes."""
-    chunks = _blocks(path, size)
+    chunks = blocks(path, size)
     if _is_gzip(path):
-        chunks = _gunzipped(chunks, size)
+        chunks = gunzipped(chunks, size)
     for chunk in chunks:
         if skip < len(chunk):
             yield chunk[skip:]
@@ -145,10 +145,10 @@ def _unpacked(path: Path, size: int, skip: int = 0) -> Iterator[bytes]:
 
 
 def _is_gzip(path: Path) -> bool:
-    return next(_blocks(path, 2), b"") == b"\x1f\x8b"
+    return next(blocks(path, 2), b"") == b"\x1f\x8b"
 
 
-def _gunzipped(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
+def gunzipped(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
     """Unpack gzip, handing out all that can be had before a break.
 
     The gzip module throws away what it has buffered when the stream breaks off.
@@ -165,14 +165,14 @@ def _gunzipped(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
                 text = inflater.decompress(block, size)
             except zlib.error as error:
                 yield _before_damage(before, block)
-                raise _Torn(f"the gzip data is damaged ({error})") from error
+                raise Torn(f"the gzip data is damaged ({error})") from error
             if text:
                 yield text
             block = inflater.unconsumed_tail or inflater.unused_data
             if not block and len(text) < size:
                 break
     if not inflater.eof:
-        raise _Torn("the gzip data ends early")
+        raise Torn("the gzip data ends early")
 
 
 def _before_damage(inflater: "zlib._Decompress", block: bytes) -> bytes:
@@ -203,7 +203,7 @@ def _start_of_json(path: Path) -> _Place:
         raise WrongInput(f"{path} is not gzip data although it is named .gz; rename it or pack it again")
     try:
         start = _first_byte(_unpacked(path, CHUNK))
-    except _Torn as torn:
+    except Torn as torn:
         raise WrongInput(f"{path} breaks off before its first row: {torn}; fetch it again") from torn
     if start is None:
         raise WrongInput(f"{path} is empty; choose a file with at least one row")
@@ -353,7 +353,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[_Piece | _End]:
                     yield row.piece()
                 row = row.next(breaks=1)
             row.add(rest)
-    except _Torn as torn:
+    except Torn as torn:
         yield _End("torn", str(torn), row.piece())
     else:
         if not row.blank:
@@ -382,7 +382,7 @@ def _elements(
                     return
             row.add(chunk[at:])
         yield _End("torn", f"the closing {closing.decode()} is missing", row.piece())
-    except _Torn as torn:
+    except Torn as torn:
         yield _End("torn", str(torn), row.piece())
 
 
@@ -585,7 +585,7 @@ def _parquet_rows(path: Path) -> Iterator[FileRow | BadRow]:
         row_bytes = _sample_row_bytes(path, file)
     except (pyarrow.ArrowException, OSError) as error:
         raise WrongInput(
-            f"{path} is not a whole Parquet file ({_first_line(error)}); fetch it again"
+            f"{path} is not a whole Parquet file ({first_line(error)}); fetch it again"
         ) from error
     batch_rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / max(1.0, row_bytes))))
     return _rows_of_batches(path, file, batch_rows)
@@ -597,14 +597,14 @@ def _sample_row_bytes(path: Path, file: "pyarrow.parquet.ParquetFile") -> float:
     declared = sum(meta.row_group(index).total_byte_size for index in range(meta.num_row_groups))
     if not meta.num_rows:
         return 0.0
-    _refuse_bomb(path, declared)
+    refuse_bomb(path, declared)
     sample = next(file.iter_batches(batch_size=SAMPLE_ROWS))
     row_bytes: float = sample.nbytes / max(1, sample.num_rows)
-    _refuse_bomb(path, row_bytes * meta.num_rows)
+    refuse_bomb(path, row_bytes * meta.num_rows)
     return row_bytes
 
 
-def _refuse_bomb(path: Path, decoded: float) -> None:
+def refuse_bomb(path: Path, decoded: float) -> None:
     stored = path.stat().st_size
     if decoded > max(BOMB_BYTES, BOMB_RATIO * stored):
         raise WrongInput(
@@ -623,12 +623,12 @@ def _rows_of_batches(
         try:
             for batch in file.iter_batches(batch_size=batch_rows):
                 decoded += batch.nbytes
-                _refuse_bomb(path, decoded)  # the sample may have been smaller than the rest
+                refuse_bomb(path, decoded)  # the sample may have been smaller than the rest
                 yield from _rows_of_batch(batch, position)
                 position += batch.num_rows
         except (pyarrow.ArrowException, OSError) as error:
             # Whole pages fail, so the row at fault can be any of a batch.
-            message = f"no row from {position} on can be read ({_first_line(error)})"
+            message = f"no row from {position} on can be read ({first_line(error)})"
             yield BadRow(position, None, "truncated", message)
 
 
@@ -657,7 +657,7 @@ def _row_of_slice(row: "pyarrow.RecordBatch", position: int) -> FileRow | BadRow
     except RecursionError:
         return BadRow(position, None, "too_deep", _TOO_DEEP)
     except (ValueError, OverflowError) as error:  # a date in the year 20000, for one
-        return BadRow(position, None, "wrong_type", f"a value cannot be converted: {_first_line(error)}")
+        return BadRow(position, None, "wrong_type", f"a value cannot be converted: {first_line(error)}")
     return row_of_values(values, position)
 
 
@@ -684,5 +684,5 @@ def _text_of(value: bytes) -> str:
         return value.hex()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:EXCERPT]

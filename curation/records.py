@@ -69,6 +69,33 @@ class SeedSnippet:
     path: str  # inside that source
     licence: str  # SPDX expression
     licence_evidence: str  # "expression", "classifier", ... how the licence is known
+    method: str = "comment-function"  # how it was cut: that, or a policy of curation/cutting.py
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file of somebody's code, and where it came from."""
+
+    source: str  # package==version, repository@commit, base name of a folder, an archive or a data set
+    path: str  # inside that source, with "/"
+    language: str  # see curation/languages.py
+    licence: str  # SPDX expression, or "unknown"
+    licence_evidence: str  # "expression", "classifier", "field", "licence file", "corpus", "none", ...
+    data: bytes  # as it was read; UTF-8 once it is decoded
+
+    @property
+    def hash(self) -> str:
+        """Name it by its bytes: their sha256, in hex."""
+        return sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something of a source of code that did not even become a Document, and what shows why."""
+
+    path: str  # inside the source, fit to be shown
+    reason: str  # a short word that counts group by, e.g. "binary_file"
+    evidence: str  # what was found, in a few words
 
 
 @dataclass(frozen=True, slots=True)

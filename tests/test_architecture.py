@@ -42,6 +42,7 @@ ONLY_IN = {
     "torch": ("curation/embedding.py", "training/"),
     "datasets": ("curation/hub.py", "curation/benchmarks.py", "curation/export.py"),
     "peft": ("training/",),
+    "tree_sitter": ("curation/syntax_units.py",),
     "ahocorasick_rs": ("curation/decontaminate.py", "curation/substring.py"),
 }
 

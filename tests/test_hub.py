@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from curation.errors import WrongInput
-from curation.hub import plain_line, read_hub_rows
+from curation.hub import HubStream, plain_line, read_hub_rows
 from curation.reading import FileRow
 from curation.records import BadRow
 
@@ -142,10 +142,10 @@ def test_a_file_is_sent_to_the_way_files_are_read(folder: Callable[..., Path]) -
 ASK = """
 import sys
 from curation.errors import CurationError
-from curation.hub import read_hub_rows
+from curation.hub import HubStream, read_hub_rows
 for name in sys.argv[1:]:
     try:
-        read_hub_rows(name)
+        HubStream(name) if name.endswith(":python") else read_hub_rows(name)
     except CurationError as error:
         sys.stdout.write(f"{type(error).__name__} {error}\\n")
 """
@@ -184,6 +184,25 @@ def test_each_refusal_of_the_hub_is_told_apart(hub: str) -> None:
     assert private.startswith("WrongInput the hub has no set") and "HF_TOKEN" in private
     assert gated.startswith("WrongInput the set 'gated/set' is gated") and "accept its terms" in gated
     assert broken.startswith("SourceUnavailable 'broken/set' cannot be reached")
+
+
+def test_each_refusal_of_a_stream_is_told_apart(hub: str) -> None:
+    unknown, private, gated, broken = asked(hub, *(f"hf:{name}/set:python" for name in REFUSALS))
+    assert unknown.startswith("WrongInput the hub has no set 'unknown/set'")
+    assert private.startswith("WrongInput the hub has no set") and "HF_TOKEN" in private
+    assert gated.startswith("WrongInput the set 'gated/set' is gated") and "HF_TOKEN" in gated
+    assert broken.startswith("SourceUnavailable 'broken/set' cannot be reached")
+
+
+def test_a_stream_goes_on_behind_the_row_it_noted(folder: Callable[..., Path]) -> None:
+    stream = HubStream(f"hf:{folder(train=[{'q': str(n)} for n in range(5)])}")
+    assert stream.columns in (None, ["q"])
+    notes = [(json.loads(json.dumps(state)), row) for state, row in stream.rows()]
+    values = [row.value["q"] for _, row in notes if isinstance(row, FileRow)]
+    assert values == list("01234")
+    for number, (state, _) in enumerate(notes):
+        rest = [row.value["q"] for _, row in stream.rows(state) if isinstance(row, FileRow)]
+        assert rest == values[number + 1 :]
 
 
 def test_no_token_is_repeated_from_a_message_of_others(monkeypatch: pytest.MonkeyPatch) -> None:

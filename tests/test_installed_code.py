@@ -4,20 +4,16 @@ from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 
-import pytest
-
 from curation.documented_functions import functions_of
 from curation.installed_code import (
     MAX_FILE_BYTES,
     MAX_FUNCTIONS_PER_FILE,
     PackageFile,
     harvest,
-    is_allowed,
-    licence_of,
-    licence_reason_to_skip,
     package_files,
     package_licences,
 )
+from curation.licences import is_allowed
 from curation.records import digest
 
 MIT = "License-Expression: MIT\n"
@@ -162,81 +158,6 @@ def test_a_file_that_vanished_since_it_was_listed_is_counted(tmp_path):
 
     assert list(harvest(10, files, skipped)) == []
     assert skipped == {"unreadable_file": 1}
-
-
-@pytest.mark.parametrize(
-    ("header", "reason"),
-    [
-        ("# SPDX-License-Identifier: MIT", None),
-        ("# SPDX-License-Identifier: GPL-3.0-only OR MIT", None),
-        ("# SPDX-License-Identifier: GPL-3.0-only", "licence_header"),
-        ("# under the terms of the GNU Lesser General Public\n# License", "licence_header"),
-        ("# licensed under the GNU General Public License", "licence_header"),
-        ("# License: LGPLv2", "licence_header"),
-        ("# This Source Code Form is subject to the Mozilla Public License", "licence_header"),
-        ("# plain code", None),
-        ("\n" * 60 + "# licensed under the GNU General Public License", None),
-    ],
-)
-def test_the_head_of_a_file_is_searched_for_its_own_licence(header, reason):
-    assert licence_reason_to_skip(header + "\nx = 1\n") == reason
-
-
-@pytest.mark.parametrize(
-    ("expression", "allowed"),
-    [
-        ("MIT", True),
-        ("mit", True),
-        ("Apache-2.0 WITH LLVM-exception", True),
-        ("MIT WITH LLVM-exception", False),
-        ("MIT AND BSD-3-Clause", True),
-        ("MIT AND GPL-3.0-only", False),
-        ("MIT OR GPL-3.0-only", True),
-        ("GPL-3.0-only OR MIT AND LGPL-2.1-only", False),
-        ("GPL-3.0-only OR MIT AND ISC", True),
-        ("(GPL-3.0-only OR MIT) AND ISC", True),
-        ("(GPL-3.0-only OR MIT) AND MPL-2.0", False),
-        ("(MIT", False),
-        ("MIT)", False),
-        ("MIT AND", False),
-        ("MIT Apache-2.0", False),
-        ("OR MIT", False),
-        ("", False),
-    ],
-)
-def test_an_expression_is_allowed_only_as_spdx_reads_it(expression, allowed):
-    assert is_allowed(expression) is allowed
-
-
-@pytest.mark.parametrize(
-    ("expression", "classifiers", "field", "found"),
-    [
-        ("MIT", ["License :: OSI Approved :: BSD License"], "GPL", ("MIT", "expression")),
-        ("", ["License :: OSI Approved :: MIT License"], "GPL", ("MIT", "classifier")),
-        (
-            "",
-            ["License :: OSI Approved :: MIT License", "License :: OSI Approved :: Apache Software License"],
-            "",
-            ("Apache-2.0 AND MIT", "classifier"),
-        ),
-        ("", ["License :: OSI Approved :: BSD License"], "BSD", ("BSD-3-Clause", "vague classifier")),
-        ("", ["License :: OSI Approved :: BSD License"], "BSD-2-Clause", ("BSD-2-Clause", "field")),
-        ("", ["License :: OSI Approved", "Topic :: Software"], "Apache 2.0", ("Apache-2.0", "field")),
-        ("", [], "Apache License, Version 2.0", ("Apache-2.0", "field")),
-        ("", [], "MPL-2.0 AND MIT", ("MPL-2.0 AND MIT", "field")),
-        ("", [], "BSD", ("unknown", "none")),
-        ("", [], "Copyright (c) 2001 Somebody. Permission is granted 1 2 3", ("unknown", "none")),
-        ("", [], "", ("unknown", "none")),
-    ],
-)
-def test_the_licence_is_known_from_the_best_of_three_places(expression, classifiers, field, found):
-    assert licence_of(expression, classifiers, field) == found
-
-
-def test_a_classifier_without_an_spdx_id_is_not_allowed():
-    licence, _ = licence_of("", ["License :: OSI Approved :: GNU General Public License v3 (GPLv3)"], "MIT")
-
-    assert not is_allowed(licence)
 
 
 def test_the_packages_of_this_python_give_a_fair_mixture():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from curation.errors import StageCancelled, WrongInput
-from curation.installed_code import ALLOWED_LICENCES
+from curation.licences import ALLOWED_LICENCES
 from curation.workspace import Workspace
 from tests.lora_workspace import TINY
 from training import base_model

@@ -23,7 +23,8 @@ from typing import Any
 from curation.atomic import place_folder
 from curation.errors import StageCancelled, WrongInput
 from curation.file_lock import tried
-from curation.installed_code import ALLOWED_LICENCES, package_files
+from curation.installed_code import package_files
+from curation.licences import ALLOWED_LICENCES
 from curation.reading import sha256_of
 from curation.stage import silent
 from curation.workspace import Workspace

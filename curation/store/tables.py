@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -56,6 +57,51 @@ seed = Table(
     Column("path", Text, nullable=False),
     Column("licence", Text, nullable=False),
     Column("licence_evidence", Text, nullable=False),
+    Column("method", Text, nullable=False, server_default="comment-function"),  # how it was cut
+)
+
+# One source of code, as a person named it, and how far it was read.
+harvest = Table(
+    "harvest",
+    metadata,
+    Column("id", Text, primary_key=True),  # digest(what was named)
+    Column("given", Text, nullable=False),  # folder, archive, git URL, file or hf:NAME
+    Column("settings", JSON, nullable=False),
+    Column("state", Text, nullable=False),  # harvesting | complete
+    Column("position", JSON),  # after the last document that was kept on record; None: none was
+    Column("skipped", JSON, nullable=False),  # files that are no documents: {reason: n}
+)
+
+# Every document of every harvest, used or left out.
+document = Table(
+    "document",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("harvest_id", Text, ForeignKey("harvest.id"), nullable=False),
+    Column("source", Text, nullable=False),  # package==version, repository@commit, name of a folder or file
+    Column("path", Text, nullable=False),  # inside that source
+    Column("hash", Text, nullable=False, index=True),  # sha256 of its bytes
+    Column("language", Text, nullable=False),
+    Column("licence", Text, nullable=False),
+    Column("licence_evidence", Text, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("lines", Integer, nullable=False),
+    Column("cuts", JSON, nullable=False),  # [[first line, last line], ...], from 1, inclusive
+    Column("redacted", JSON, nullable=False),  # {kind: n}
+    Column("state", Text, nullable=False),  # kept | dropped
+    Column("stage", Text),  # where it was dropped: "reading" by itself, "comparing" beside the others
+    Column("reason", Text),
+    Column("evidence", JSON, nullable=False),
+    UniqueConstraint("harvest_id", "source", "path"),
+    Index("ix_document_state_reason", "state", "reason", "language"),
+)
+
+# The text of a document, secrets replaced, compressed: what a snippet is shown in, and cut from.
+document_text = Table(
+    "document_text",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("packed", LargeBinary, nullable=False),  # zlib over UTF-8
 )
 
 sample = Table(

@@ -1,0 +1,363 @@
+"""Seeds: code of others -> snippets to be inspired by, with every document left out on record.
+
+A harvest reads one source (folder, archive, git URL, installed packages, data set) and judges each document
+by itself: licence, what it is made of, where it is cut. Then all documents of all harvests are compared:
+equal ones, near-duplicates, quotas. What is kept depends on the documents only, never on the order in which
+they came, how often the work was interrupted, or how many processes did it (Magicoder's own cutter depends
+on its chunks: recipes 1.2).
+"""
+
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from curation.code_filters import reason_to_leave_out
+from curation.code_sources import CodeSource, Position, open_source
+from curation.cutting import NoCut, Policy, cut
+from curation.document_twins import twins
+from curation.errors import WrongInput
+from curation.file_lock import locked
+from curation.installed_documents import GIVEN, InstalledSource
+from curation.licences import allow_list, decide, licence_reason_to_skip
+from curation.records import Document, SeedSnippet, Skipped, digest
+from curation.redaction import redact
+from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
+from curation.store import documents, runs
+from curation.store.database import Connection, Row
+from curation.store.documents import Decision, JudgedDocument
+from curation.workspace import Workspace
+
+CODE = "1"
+BATCH = 256  # documents judged and kept together: about a second of work, and all that a kill costs
+POLICIES = ("magicoder", "syntax")
+SAME, TWIN, OVER_QUOTA = "same_document", "near_duplicate_document", "over_quota"
+UNCOUNTED = "unknown_language"  # no code: counted, and not put on record one by one
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person may choose. Raises WrongInput for what cannot be."""
+
+    policy: Policy = field(default_factory=Policy)
+    per_language: int = 0  # documents of a language that are used; 0: all
+    licences: tuple[str, ...] = ()  # SPDX ids allowed beside curation/licences.py's list
+    allow_unknown: bool = False  # documents whose licence nobody says
+    workers: int = 0  # processes that judge; 0: one a processor, at most four
+
+    def __post_init__(self) -> None:
+        if self.per_language < 0:
+            raise WrongInput(f"--per-language {self.per_language} must be 0 (all) or more")
+        if not 0 <= self.workers <= 64:
+            raise WrongInput(f"--workers {self.workers} must be between 0 (one a processor) and 64")
+        allow_list(self.licences)
+
+    @property
+    def allow(self) -> frozenset[str]:
+        return allow_list(self.licences)
+
+    def asked(self) -> dict[str, Any]:
+        """Say what the result depends on: not on how many processes do it."""
+        return {
+            "policy": self.policy.kind, "min_lines": self.policy.min_lines,
+            "max_lines": self.policy.max_lines, "random_seed": self.policy.random_seed,
+            "per_document": self.policy.per_document, "per_language": self.per_language,
+            "licences": sorted(self.licences), "allow_unknown": self.allow_unknown,
+        }  # fmt: skip
+
+
+def add_seeds(
+    workspace: Workspace, given: str, settings: Settings | None = None, show: Progress = silent
+) -> StageResult:
+    """Harvest a source. The same call again changes nothing unless the source changed; other settings replace
+    what this source brought before.
+
+    Raises WrongInput when it is no source or holds no document of a known language, SourceUnavailable when it
+    cannot be reached.
+    """
+    settings = settings or Settings()
+    if not given.strip():
+        raise WrongInput(
+            "Name a source: a folder, an archive, a git URL, a file of rows, `installed` or hf:NAME"
+        )
+    id = digest(_named(given))
+    known = documents.find_harvest(workspace.database, id)
+    with _opened(workspace, given, known) as source:
+        fingerprint = source.revision or _fingerprint(Path(given).expanduser())
+        request = runs.Request(f"seeds:{id[:16]}", settings.asked(), fingerprint, CODE)
+        again = known is None or known.state != "complete"
+        harvest = _Harvest(workspace, source, id, {**settings.asked(), "revision": fingerprint}, settings)
+        result = run_stage(workspace, request, harvest.run, show, again)
+    result.report = report(workspace, id)
+    if not result.report["documents"]:
+        raise WrongInput(f"{given} holds no file in a language that Winnow knows; give another source")
+    return result
+
+
+def report(workspace: Workspace, id: str) -> Report:
+    """Give what a harvest came to by now: later harvests may have brought what it had."""
+    db = workspace.database
+    harvest = documents.find_harvest(db, id)
+    counts = documents.counts(db, id)
+    languages = documents.languages(db, id)
+    skipped = Counter(harvest.skipped if harvest is not None else {}) + Counter(counts["dropped"])
+    return {
+        "documents": counts["documents"],
+        "kept": counts["kept"],
+        "snippets": sum(languages.values()),
+        "skipped": dict(sorted(skipped.items(), key=lambda one: (-one[1], one[0]))),
+        "languages": languages,
+    }
+
+
+def _named(given: str) -> str:
+    """Name a source: the same folder, however its path is written."""
+    path = Path(given).expanduser()
+    return str(path.resolve()) if given != GIVEN and path.exists() else given
+
+
+def _opened(workspace: Workspace, given: str, known: Row[Any] | None) -> CodeSource:
+    """Open a source; a harvest that was cut short goes on with the commit or revision it began with."""
+    if given == GIVEN:
+        return InstalledSource()
+    scratch = workspace.folder / "sources"
+    is_begun = known is not None and known.state == "harvesting" and known.position is not None
+    revision = known.settings.get("revision") if is_begun and known is not None else None
+    is_path = Path(given).expanduser().exists()  # what changed there is read anew
+    return open_source(given, scratch, None if is_path else revision)
+
+
+def _fingerprint(path: Path) -> str:
+    """Name what lies at a path by its files' names, sizes and times: reading all of it would take as long."""
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    facts = ((one.relative_to(path).as_posix(), one.stat()) for one in files)
+    return digest(*(f"{name} {about.st_size} {about.st_mtime_ns}" for name, about in facts))
+
+
+class _Harvest:
+    """One attempt at reading a source."""
+
+    def __init__(
+        self, workspace: Workspace, source: CodeSource, id: str, asked: dict[str, Any], settings: Settings
+    ) -> None:
+        self.db = workspace.database
+        self.workspace = workspace
+        self.source = source
+        self.id = id
+        self.asked = asked
+        self.settings = settings
+
+    def run(self, stage: Stage) -> Report:
+        position, skipped = self._begin()
+        self._read(stage, position, skipped)
+        with locked(self.workspace.folder / "seeds.lock"):  # two harvests may end at once
+            stage.progress("comparing documents", 0, 0)
+            compared = compare(self.workspace)
+            with stage.finishing() as connection:
+                documents.decide(connection, compared.decisions)
+                documents.renew_seeds(connection, compared.seeds, POLICIES)
+                documents.finish_harvest(connection, self.id)
+                runs.finish(connection, stage.run_id, {"documents": len(compared.decisions)})
+        return {}
+
+    def _begin(self) -> tuple[Position | None, Counter[str]]:
+        """Open the harvest. Gives where it goes on; what other settings brought is taken back."""
+        known = documents.find_harvest(self.db, self.id)
+        goes_on = known is not None and known.state == "harvesting" and known.settings == self.asked
+        with self.db.transaction() as connection:
+            documents.open_harvest(connection, self.id, self.source.name, self.asked)
+            if not goes_on:
+                documents.forget_documents(connection, self.id)
+        if known is None or not goes_on:
+            return None, Counter()
+        return known.position, Counter(known.skipped)
+
+    def _read(self, stage: Stage, position: Position | None, skipped: Counter[str]) -> None:
+        """Judge what follows a position, batch by batch; a batch and its position are one transaction."""
+        found = iter(self.source.documents(position))
+        done = 0
+        with _judges(self.settings) as judge:
+            while batch := list(islice(found, BATCH)):
+                left_out = [one for _, one in batch if isinstance(one, Skipped)]
+                skipped.update(one.reason for one in left_out if one.reason == UNCOUNTED)
+                judged = judge([one for _, one in batch if isinstance(one, Document)])
+                judged += [self._unread(one) for one in left_out if one.reason != UNCOUNTED]
+                self.workspace.require_space(sum(len(one.packed or b"") for one in judged), "Seeds")
+                with self.db.transaction() as connection:
+                    documents.add(connection, self.id, judged)
+                    documents.note_position(connection, self.id, batch[-1][0], skipped)
+                done += len(batch)
+                stage.progress(f"reading {self.source.name}", done, 0)
+
+    def _unread(self, skipped: Skipped) -> JudgedDocument:
+        """Put on record what is no document."""
+        return JudgedDocument(
+            self.source.name, skipped.path, "", "", "unknown", "none", 0, 0, reason=skipped.reason,
+            evidence={"said": skipped.evidence},
+        )  # fmt: skip
+
+
+# --- a document by itself ---
+
+
+@contextmanager
+def _judges(settings: Settings) -> Iterator[Any]:
+    """Give what judges a batch, in its order: this process, or several."""
+    number = settings.workers or min(4, os.cpu_count() or 1)
+    context = multiprocessing.get_context("spawn")  # this process may have threads
+    pools: list[Any] = []
+
+    def judge(batch: list[Document]) -> list[JudgedDocument]:
+        if number == 1 or (len(batch) < BATCH and not pools):  # starting them takes longer than this
+            return [judged(one, settings) for one in batch]
+        if not pools:
+            pools.append(context.Pool(number, _keep_settings, (settings,)))
+        found: list[JudgedDocument] = pools[0].map(_judged, batch, chunksize=16)
+        return found
+
+    try:
+        yield judge
+    finally:
+        for pool in pools:
+            pool.terminate()
+            pool.join()
+
+
+_settings: Settings | None = None  # of a process that judges
+
+
+def _keep_settings(settings: Settings) -> None:
+    global _settings
+    _settings = settings
+
+
+def _judged(document: Document) -> JudgedDocument:
+    assert _settings is not None
+    return judged(document, _settings)
+
+
+def judged(document: Document, settings: Settings) -> JudgedDocument:
+    """Decide on a document by itself: its licence, what it is made of, where it is cut."""
+    text = document.data.decode("utf-8")
+    hidden = redact(text)
+    cuts: Sequence[tuple[int, int]] = ()
+    reason, evidence = _against(document, text, settings)
+    if reason is None:
+        found = cut(document.hash, text, document.language, settings.policy)
+        if isinstance(found, NoCut):
+            reason, evidence = found.reason, {}
+        else:
+            cuts = [(one.first_line, one.last_line) for one in found]
+    return JudgedDocument(
+        document.source, document.path, document.hash, document.language, document.licence,
+        document.licence_evidence, len(document.data), len(lines_of(text)), cuts, dict(hidden.found),
+        reason, evidence, documents.pack(hidden.text),
+    )  # fmt: skip
+
+
+def _against(document: Document, text: str, settings: Settings) -> tuple[str | None, dict[str, Any]]:
+    """Give the reason to leave a document out, and what shows it; (None, {}): nothing stands against it."""
+    licence = {"licence": document.licence, "known by": document.licence_evidence}
+    reason = decide(document.licence, document.licence_evidence, settings.allow, settings.allow_unknown)
+    if reason is not None:
+        return reason, licence
+    if (header := licence_reason_to_skip(text, settings.allow)) is not None:
+        return header, licence
+    finding = reason_to_leave_out(text, document.path, document.language)
+    return (None, {}) if finding is None else (finding.reason, dict(finding.evidence))
+
+
+def lines_of(text: str) -> list[bytes]:
+    """Give the lines with their ends, as curation/cutting.py numbers them: str.splitlines knows more ends."""
+    return text.encode().splitlines(keepends=True)
+
+
+# --- all documents beside each other ---
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What comparing came to."""
+
+    decisions: list[Decision]  # of the documents whose fate it changes
+    seeds: list[SeedSnippet]
+
+
+def compare(workspace: Workspace) -> Compared:
+    """Decide which of equal and nearly equal documents is used, and which are over a quota.
+
+    Of equal ones the first by source and path. The order of documents is that of their hashes, mixed by the
+    harvest's random seed for quotas, so that a larger quota takes more and never others.
+    """
+    settings = {row.id: row.settings for row in documents.harvests(workspace.database)}
+    with workspace.database.reading() as connection:
+        found = list(documents.candidates(connection))
+        reasons = _same(found)
+        left = [row for row in found if row.seq not in reasons]
+        reasons |= _twins(connection, left)
+        left = [row for row in left if row.seq not in reasons]
+        reasons |= _over_quota(left, settings)
+        kept = [row for row in left if row.seq not in reasons]
+        seeds = list(_seeds(connection, kept, settings))
+    decisions = [Decision(row.seq, *reasons.get(row.seq, (None, {}))) for row in found]
+    return Compared(decisions, seeds)
+
+
+Reasons = dict[int, tuple[str, dict[str, Any]]]  # by the document's number
+
+
+def _same(found: Iterable[Row[Any]]) -> Reasons:
+    by_hash: dict[str, list[Row[Any]]] = {}
+    for row in found:
+        by_hash.setdefault(row.hash, []).append(row)
+    reasons: Reasons = {}
+    for rows in by_hash.values():
+        keeper, *others = sorted(rows, key=lambda row: (row.source, row.path, row.harvest_id))
+        reasons |= {row.seq: (SAME, _place_of(keeper)) for row in others}
+    return reasons
+
+
+def _place_of(row: Row[Any]) -> dict[str, Any]:
+    return {"kept": {"source": row.source, "path": row.path}}
+
+
+def _twins(connection: Connection, left: Sequence[Row[Any]]) -> Reasons:
+    by_hash = {row.hash: row for row in left}
+    found = twins(documents.texts(connection, sorted(by_hash)))
+    return {
+        by_hash[hash].seq: (TWIN, {**_place_of(by_hash[twin.keeper]), "jaccard": round(twin.score, 4)})
+        for hash, twin in found.items()
+    }
+
+
+def _over_quota(left: Sequence[Row[Any]], settings: dict[str, Any]) -> Reasons:
+    groups: dict[tuple[str, str], list[Row[Any]]] = {}
+    for row in left:
+        if settings[row.harvest_id]["per_language"]:
+            groups.setdefault((row.harvest_id, row.language), []).append(row)
+    reasons: Reasons = {}
+    for (harvest, _), rows in groups.items():
+        limit, mixed = settings[harvest]["per_language"], str(settings[harvest]["random_seed"])
+        rows.sort(key=lambda row: digest(mixed, row.hash))
+        reasons |= {row.seq: (OVER_QUOTA, {"limit": limit}) for row in rows[limit:]}
+    return reasons
+
+
+def _seeds(
+    connection: Connection, kept: Sequence[Row[Any]], settings: dict[str, Any]
+) -> Iterator[SeedSnippet]:
+    for row in kept:
+        text = dict(documents.texts(connection, [row.hash])).get(row.hash, "")
+        lines = lines_of(text)
+        for first, last in row.cuts:
+            snippet = b"".join(lines[first - 1 : last]).decode()
+            yield SeedSnippet(
+                digest(row.hash, str(first), str(last)), row.hash, first, last, snippet,
+                row.language, row.source, row.path, row.licence, row.licence_evidence,
+                settings[row.harvest_id]["policy"],
+            )  # fmt: skip

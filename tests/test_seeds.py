@@ -1,0 +1,299 @@
+"""Seeds: what is kept of trees that the tests write, why the rest is not, and that nothing else matters."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation import seeds
+from curation.cutting import Policy
+from curation.errors import WrongInput
+from curation.records import digest
+from curation.seeds import Settings, add_seeds
+from curation.store import documents
+from curation.store.samples import find_seed
+from curation.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[1]
+ENDINGS = {
+    "Python": ".py", "C++": ".cpp", "Java": ".java", "TypeScript": ".ts", "Shell": ".sh", "C#": ".cs",
+    "Rust": ".rs", "PHP": ".php", "Swift": ".swift",
+}  # fmt: skip
+MIT = (ROOT / "tests" / "licences" / "MIT.txt").read_text()
+WORDS = ("read", "count", "merge", "split", "order", "draw", "find", "keep", "send", "open", "close", "pack")
+
+
+def code(number: int, lines: int = 30) -> str:
+    """Give code of which no two numbers are alike."""
+    chance = random.Random(number)
+    made = []
+    for n in range(lines):
+        name = "_".join(chance.sample(WORDS, 3))
+        made.append(f"value_{n} = {name}(item_{chance.randrange(10**6)}, {chance.randrange(10**6)})")
+    return "\n".join(made) + "\n"
+
+
+def tree(folder: Path, files: Sequence[tuple[str, str]], licence: str = MIT) -> Path:
+    """Write a project with a licence file."""
+    for path, text in [("LICENSE", licence), *files] if licence else files:
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text.encode())
+    return folder
+
+
+def nine_languages(number: int = 4) -> list[tuple[str, str]]:
+    return [
+        (f"src/{name}/{n}{ending}", code(100 * place + n))
+        for place, (name, ending) in enumerate(ENDINGS.items())
+        for n in range(number)
+    ]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+ONE = Settings(workers=1)
+
+
+def kept(workspace: Workspace) -> dict[str, Any]:
+    """Give every seed by its id."""
+    with workspace.database.reading() as connection:
+        rows = connection.exec_driver_sql("SELECT * FROM seed").mappings().all()
+    return {row["id"]: dict(row) for row in rows}
+
+
+def left_out(workspace: Workspace) -> dict[str, tuple[str, Any]]:
+    """Give the reason and the evidence of every document left out, by its path."""
+    with workspace.database.reading() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT path, reason, evidence FROM document WHERE state = 'dropped'"
+        ).all()
+    return {row.path: (row.reason, json.loads(row.evidence)) for row in found}
+
+
+# --- what is kept ---
+
+
+def test_every_snippet_is_lines_of_its_file(workspace: Workspace, tmp_path: Path) -> None:
+    files = [
+        *nine_languages(),
+        ("crlf.py", code(990).replace("\n", "\r\n")),
+        ("end.py", code(991).rstrip("\n")),
+    ]
+    project = tree(tmp_path / "project", files)
+
+    report = add_seeds(workspace, str(project), ONE).report
+
+    found = kept(workspace).values()
+    assert report["documents"] == report["kept"] == report["snippets"] == len(found) == len(files)
+    assert report["languages"] == {"Python": 6, **{name: 4 for name in ENDINGS if name != "Python"}}
+    assert len({row["document_hash"] for row in found}) == len(files), "one a document"
+    for row in found:
+        lines = (project / row["path"]).read_bytes().splitlines(keepends=True)
+        assert row["text"].encode() == b"".join(lines[row["first_line"] - 1 : row["last_line"]])
+        assert 1 <= row["last_line"] - row["first_line"] + 1 <= 15
+        assert (row["licence"], row["licence_evidence"], row["method"]) == (
+            "MIT",
+            "licence file",
+            "magicoder",
+        )
+        assert row["source"] == "project" and row["id"] == digest(
+            row["document_hash"], str(row["first_line"]), str(row["last_line"])
+        )
+
+
+def test_neither_order_nor_workers_matter(tmp_path: Path) -> None:
+    files = nine_languages(8)
+    ways = []
+    for n, (workers, batch) in enumerate(((1, 256), (2, 256), (1, 5))):
+        random.Random(n).shuffle(files)
+        project = tree(tmp_path / str(n) / "project", files)
+        workspace = Workspace(tmp_path / f"workspace-{n}")
+        before, seeds.BATCH = seeds.BATCH, batch
+        try:
+            add_seeds(workspace, str(project), Settings(workers=workers))
+        finally:
+            seeds.BATCH = before
+        ways.append(kept(workspace))
+    assert ways[0] == ways[1] == ways[2] and len(ways[0]) == len(files)
+
+
+def test_a_whole_function_by_syntax(workspace: Workspace, tmp_path: Path) -> None:
+    body = "import os\n\n\n@cached\ndef total(rows):\n    return sum(rows)\n\n\nprint(total([1]))\n"
+    project = tree(tmp_path / "project", [("a.py", body)])
+    add_seeds(workspace, str(project), Settings(Policy("syntax"), workers=1))
+    (row,) = kept(workspace).values()
+    assert row["text"] == "@cached\ndef total(rows):\n    return sum(rows)\n" and row["method"] == "syntax"
+
+
+def test_a_larger_quota_takes_more_and_never_others(tmp_path: Path) -> None:
+    project = tree(tmp_path / "project", nine_languages(6))
+    found = []
+    for n in (2, 4):
+        workspace = Workspace(tmp_path / f"workspace-{n}")
+        report = add_seeds(workspace, str(project), Settings(per_language=n, workers=1)).report
+        assert set(report["languages"].values()) == {n}
+        assert report["skipped"] == {"over_quota": 9 * (6 - n), "unknown_language": 1}  # LICENSE
+        found.append(set(kept(workspace)))
+    assert found[0] < found[1]
+
+
+# --- what is left out ---
+
+
+def test_every_reason_names_its_document(workspace: Workspace, tmp_path: Path) -> None:
+    same, near = code(1), code(2, lines=60)
+    files = [
+        ("b/same.py", same), ("a/same.py", same),
+        ("near1.py", near), ("near2.py", near.replace("value_59", "other_59")),
+        ("gpl.py", "# SPDX-License-Identifier: GPL-3.0-only\n" + code(3)),
+        ("empty.py", ""),
+        ("made.py", "# Code generated by a tool. DO NOT EDIT.\n" + code(4)),
+        ("long.py", "# " + "words of a very long line " * 60 + "\n" + code(5)),
+        ("notes.txt", "no code"), ("good.py", code(6)),
+    ]  # fmt: skip
+    project = tree(tmp_path / "project", files)
+    (project / "latin.py").write_bytes("# größe\n".encode("latin-1") + code(7).encode())
+
+    report = add_seeds(workspace, str(project), ONE).report
+
+    found = left_out(workspace)
+    assert {path: reason for path, (reason, _) in found.items()} == {
+        "b/same.py": "same_document", "gpl.py": "licence_header", "empty.py": "empty",
+        "made.py": "generated", "long.py": "long_lines", "latin.py": "bad_encoding",
+        **{path: "near_duplicate_document" for path in found if path.startswith("near")},
+    }  # fmt: skip
+    assert found["b/same.py"][1] == {"kept": {"source": "project", "path": "a/same.py"}}
+    (twin,) = (path for path in found if path.startswith("near"))
+    keeper = {"near1.py": "near2.py", "near2.py": "near1.py"}[twin]
+    assert found[twin][1]["kept"]["path"] == keeper and 0.85 <= found[twin][1]["jaccard"] < 1
+    assert report["kept"] + len(found) == report["documents"]
+    assert report["skipped"]["unknown_language"] >= 1 and "notes.txt" not in found
+
+
+@pytest.mark.parametrize(
+    ("licence", "settings", "reason"),
+    [
+        ("", ONE, "licence_unknown"),
+        ("", Settings(allow_unknown=True, workers=1), None),
+        ("All rights reserved. You may look at it.", ONE, "licence_unknown"),
+        (MIT, ONE, None),
+    ],
+)
+def test_only_allowed_licences_are_used(
+    licence: str, settings: Settings, reason: str | None, workspace: Workspace, tmp_path: Path
+) -> None:
+    project = tree(tmp_path / "project", [("a.py", code(1))], licence)
+    add_seeds(workspace, str(project), settings)
+    assert [found for found, _ in left_out(workspace).values()] == ([reason] if reason else [])
+    assert len(kept(workspace)) == (reason is None)
+
+
+def test_secrets_are_replaced_in_snippet_and_document(workspace: Workspace, tmp_path: Path) -> None:
+    secret = "ghp_" + "".join(random.Random(1).choices("abcdefghijkmnpqrstuvwxyzABCDEFGH23456789", k=36))
+    project = tree(tmp_path / "project", [("a.py", f'TOKEN = "{secret}"\n')])
+    add_seeds(workspace, str(project), ONE)
+    (row,) = kept(workspace).values()
+    text = documents.text_of(workspace.database, row["document_hash"])
+    assert row["text"] == text and secret not in row["text"] and row["text"].startswith('TOKEN = "<')
+    with workspace.database.reading() as connection:
+        (redacted,) = connection.exec_driver_sql("SELECT redacted FROM document").scalars()
+    assert sum(json.loads(redacted).values()) == 1
+    assert secret.encode() not in workspace.database.path.read_bytes()
+
+
+# --- again, and other sources ---
+
+
+def test_the_same_again_changes_nothing_and_other_settings_replace(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    project = tree(tmp_path / "project", nine_languages())
+    first = add_seeds(workspace, str(project), ONE)
+    before = kept(workspace)
+    again = add_seeds(workspace, f"{project}/../project", ONE)
+    assert not first.unchanged and again.unchanged and again.report == first.report
+
+    other = add_seeds(workspace, str(project), Settings(Policy(random_seed=7), workers=1))
+    assert not other.unchanged and other.report["documents"] == first.report["documents"]
+    assert set(kept(workspace)) != set(before) and len(kept(workspace)) == len(before)
+
+    tree(project, [("new.py", code(5_000))])
+    more = add_seeds(workspace, str(project), Settings(Policy(random_seed=7), workers=1))
+    assert more.report["documents"] == other.report["documents"] + 1
+
+
+def test_two_sources_share_no_document(workspace: Workspace, tmp_path: Path) -> None:
+    shared = [("lib/a.py", code(1)), ("lib/b.py", code(2))]
+    one = tree(tmp_path / "one", shared)
+    two = tree(tmp_path / "two", [*shared, ("c.py", code(3))])
+    add_seeds(workspace, str(two), ONE)
+    add_seeds(workspace, str(one), ONE)
+
+    assert {(row["source"], row["path"]) for row in kept(workspace).values()} == {
+        ("one", "lib/a.py"), ("one", "lib/b.py"), ("two", "c.py"),
+    }  # fmt: skip
+    again = seeds.report(workspace, digest(str(two.resolve())))
+    assert again["skipped"]["same_document"] == 2, "what came later has them now"
+
+
+def test_a_seed_that_a_sample_was_made_from_stays(workspace: Workspace, tmp_path: Path) -> None:
+    project = tree(tmp_path / "project", [("a.py", code(1)), ("b.py", code(2))])
+    add_seeds(workspace, str(project), ONE)
+    used = next(iter(kept(workspace)))
+    with workspace.database.transaction() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO sample (id, content_hash, instruction, input, response, source, name, licence, "
+            "method, seed_id, extra) VALUES ('s', 'h', 'i', '', 'r', 'x', 'x', 'MIT', 'oss', ?, '{}')",
+            (used,),
+        )
+    add_seeds(workspace, str(project), Settings(Policy(random_seed=8), workers=1))
+    assert find_seed(workspace.database, used) is not None and len(kept(workspace)) == 3
+
+
+@pytest.mark.parametrize("given", ["/no/such/folder", "", "hf:", "not a source"])
+def test_what_is_no_source_is_refused(given: str, workspace: Workspace) -> None:
+    with pytest.raises(WrongInput):
+        add_seeds(workspace, given, ONE)
+
+
+def test_a_source_without_code_says_so(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match="holds no file in a language that Winnow knows"):
+        add_seeds(workspace, str(tree(tmp_path / "project", [("a.txt", "words")])), ONE)
+
+
+# --- killed ---
+
+
+@pytest.mark.parametrize("nth", [2, 4, 6, 7])
+def test_a_killed_harvest_comes_to_the_same_seeds(nth: int, tmp_path: Path) -> None:
+    project = tree(tmp_path / "project", nine_languages(6))
+    whole, cut = Workspace(tmp_path / "whole"), tmp_path / "cut"
+    add_seeds(whole, str(project), ONE)
+
+    assert harvest(project, cut, f"store.commit:kill:{nth}") == -9
+    assert harvest(project, cut) == 0
+
+    assert kept(Workspace(cut)) == kept(whole) and left_out(Workspace(cut)) == left_out(whole)
+
+
+def harvest(project: Path, workspace: Path, fault: str = "") -> int:
+    """Harvest in a process, in batches of ten."""
+    told = (
+        "from pathlib import Path\nfrom curation import seeds\nfrom curation.workspace import Workspace\n"
+        "seeds.BATCH = 10\n"
+        f"seeds.add_seeds(Workspace(Path({str(workspace)!r})), {str(project)!r}, seeds.Settings(workers=1))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}
+    if fault:
+        environment["WINNOW_FAULT"] = fault
+    return subprocess.run([sys.executable, "-c", told], cwd=ROOT, env=environment).returncode
