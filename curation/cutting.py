@@ -61,7 +61,7 @@ class Cut:
 class NoCut:
     """An empty list of cuts that says why it is empty."""
 
-    reason: str  # "empty", "whitespace", "no_unit_of_this_length", "too_deep", "too_large"
+    reason: str  # "empty", "whitespace", "no_unit_of_this_length", "too_large", "long_line", "too_deep"
 
     def __len__(self) -> int:
         return 0

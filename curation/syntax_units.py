@@ -19,6 +19,7 @@ Span = tuple[int, int]  # first and last line, from 1, inclusive
 # Limits, so that no file, however hostile, takes seconds or gigabytes (measured: docs/architecture.md).
 MAX_BYTES = 200_000
 MAX_DEPTH = 1_000  # of brackets, and of the tree: some grammars take time and memory by the square of it
+MAX_LINE_BYTES = 2_000  # minified or data; some lexers take the square of it, and no clock stops them
 MAX_CPU_SECONDS = 1.0  # of parsing; the last resort, for what the other two do not see
 
 # For each language: modules and functions of its grammars, tried in turn while a file has errors in it.
@@ -97,9 +98,9 @@ ABOVE: Mapping[str, tuple[str, ...]] = {
 COMMENT = ("comment",)  # everywhere else
 
 
-BRACKETS = b"()[]{}<>;"
+BRACKETS = b"()[]{}<>|;"
 NO_BRACKETS = bytes(byte for byte in range(256) if byte not in BRACKETS)
-LESS, GREATER = b"<>"
+GREATER = ord(">")
 
 
 def units_of(text: str, language: str) -> list[Span] | str:
@@ -107,13 +108,15 @@ def units_of(text: str, language: str) -> list[Span] | str:
 
     Units inside units are listed, too. The span takes in decorators, attributes and the comment directly
     above, and only whole lines: what shares them comes along. Lines are counted as `cutting` counts them.
-    Reasons: "too_large" (over MAX_BYTES), "too_deep" (brackets over MAX_DEPTH, or MAX_CPU_SECONDS of
+    Reasons: "too_large" (over MAX_BYTES), "long_line" (over MAX_LINE_BYTES), "too_deep" (brackets over MAX_DEPTH, or MAX_CPU_SECONDS of
     parsing, which is the only thing here that hangs on the machine).
     """
     # Of the same length, so that every offset holds; half a character is no error of the code around it.
-    data = re.sub(r"\r(?!\n)", "\n", text).encode(errors="surrogatepass")
+    data = re.sub(r"\r(?!\n)", "\n", text).replace("\0", " ").encode(errors="surrogatepass")
     if len(data) > MAX_BYTES:
         return "too_large"
+    if max(map(len, data.split(b"\n"))) > MAX_LINE_BYTES:
+        return "long_line"
     if _is_deep(data):
         return "too_deep"
     best: list[Span] = []
@@ -132,21 +135,21 @@ def units_of(text: str, language: str) -> list[Span] | str:
 def _is_deep(data: bytes) -> bool:
     """Whether more than MAX_DEPTH brackets are open at once, strings and comments not told apart.
 
-    "<" counts as one until ";" or a brace shows that it was "less than".
+    "<" may open one and "|" may wait for a command: they count until ";" or a brace ends the statement.
     """
-    depth = angles = 0
+    depth = pending = 0
     for mark in data.translate(None, NO_BRACKETS):
         if mark in b"([{":
             depth += 1
         elif mark in b")]}":
             depth = max(depth - 1, 0)
-        elif mark == LESS:
-            angles += 1
+        elif mark in b"<|":
+            pending += 1
         elif mark == GREATER:
-            angles = max(angles - 1, 0)
+            pending = max(pending - 1, 0)
         if mark in b";{}":
-            angles = 0
-        if depth > MAX_DEPTH or angles > MAX_DEPTH:
+            pending = 0
+        if depth > MAX_DEPTH or pending > MAX_DEPTH:
             return True
     return False
 

@@ -466,14 +466,22 @@ def test_half_a_character_is_no_mistake_of_the_code_around_it():
     assert found == Cut(2, 3, "def f():\n    return 1\n")
 
 
+def wrapped(piece: str, length: int) -> str:
+    """Repeat a piece of code, in lines of some 1,000 characters."""
+    line = piece * (1_000 // len(piece)) + "\n"
+    return line * (length // len(line))
+
+
 @pytest.mark.parametrize(
     ("language", "text", "reason"),
     [
+        ("Swift", "#" * 2_001, "long_line"),  # unguarded: a second at 16,000, and by the square
         ("Python", "x = 1\n" * (MAX_BYTES // 6 + 1), "too_large"),
-        ("Java", "a<" * 90_000, "too_deep"),  # unguarded: 3 s and 2 GB at 15,000
-        ("C#", "a{" * 90_000, "too_deep"),
-        ("Python", "x = " + "not " * 40_000 + "1\n", "too_deep"),
-        ("Shell", "if(a)" * 39_000, "too_deep"),  # only the clock ends it
+        ("Java", wrapped("a<", 190_000), "too_deep"),  # unguarded: 3 s and 2 GB at 15,000
+        ("Shell", wrapped("a|", 190_000), "too_deep"),  # unguarded: minutes
+        ("C#", wrapped("a{", 190_000), "too_deep"),
+        ("Python", "x = (" + wrapped("not ", 100_000) + "1)\n", "too_deep"),
+        ("Shell", wrapped("if(a)", 190_000), "too_deep"),  # only the clock ends it
     ],
 )
 def test_a_hostile_file_is_given_up_quickly(language, text, reason):
