@@ -1,5 +1,7 @@
 """What the manifest of a project says of its licence: Cargo.toml, package.json, composer.json,
-pyproject.toml, and the project files of .NET. It says how several licences combine, which licence files do not.
+pyproject.toml, and the project files of .NET.
+
+It says how several licences combine, which licence files do not.
 """
 
 import json

@@ -108,8 +108,8 @@ def units_of(text: str, language: str) -> list[Span] | str:
 
     Units inside units are listed, too. The span takes in decorators, attributes and the comment directly
     above, and only whole lines: what shares them comes along. Lines are counted as `cutting` counts them.
-    Reasons: "too_large" (over MAX_BYTES), "long_line" (over MAX_LINE_BYTES), "too_deep" (brackets over MAX_DEPTH, or MAX_CPU_SECONDS of
-    parsing, which is the only thing here that hangs on the machine).
+    Reasons: "too_large" (over MAX_BYTES), "long_line" (over MAX_LINE_BYTES), "too_deep" (over MAX_DEPTH, or
+    over MAX_CPU_SECONDS of parsing: the only thing here that hangs on the machine).
     """
     # Of the same length, so that every offset holds; half a character is no error of the code around it.
     data = re.sub(r"\r(?!\n)", "\n", text).replace("\0", " ").encode(errors="surrogatepass")
