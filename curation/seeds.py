@@ -11,7 +11,8 @@ import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -37,6 +38,7 @@ CODE = "1"
 BATCH = 256  # documents judged and kept together: about a second of work, and all that a kill costs
 POLICIES = ("magicoder", "syntax")
 SAME, TWIN, OVER_QUOTA = "same_document", "near_duplicate_document", "over_quota"
+CRASHED = "crashed"
 UNCOUNTED = "unknown_language"  # no code: counted, and not put on record one by one
 
 
@@ -181,7 +183,7 @@ class _Harvest:
         """Judge what follows a position, batch by batch; a batch and its position are one transaction."""
         found = iter(self.source.documents(position))
         done = 0
-        with _judges(self.settings) as judge:
+        with _Judges(self.settings) as judge:
             while batch := list(islice(found, BATCH)):
                 left_out = [one for _, one in batch if isinstance(one, Skipped)]
                 skipped.update(one.reason for one in left_out if one.reason == UNCOUNTED)
@@ -205,27 +207,47 @@ class _Harvest:
 # --- a document by itself ---
 
 
-@contextmanager
-def _judges(settings: Settings) -> Iterator[Any]:
-    """Give what judges a batch, in its order: this process, or several."""
-    number = settings.workers or min(4, os.cpu_count() or 1)
-    context = multiprocessing.get_context("spawn")  # this process may have threads
-    pools: list[Any] = []
+class _Judges:
+    """Judges batches, in their order: in this process, or in several where there is work for them."""
 
-    def judge(batch: list[Document]) -> list[JudgedDocument]:
-        if number == 1 or (len(batch) < BATCH and not pools):  # starting them takes longer than this
-            return [judged(one, settings) for one in batch]
-        if not pools:
-            pools.append(context.Pool(number, _keep_settings, (settings,)))
-        found: list[JudgedDocument] = pools[0].map(_judged, batch, chunksize=16)
-        return found
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._number = settings.workers or min(4, os.cpu_count() or 1)
+        self._pool: ProcessPoolExecutor | None = None
 
-    try:
-        yield judge
-    finally:
-        for pool in pools:
-            pool.terminate()
-            pool.join()
+    def __enter__(self) -> "_Judges":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def __call__(self, batch: list[Document]) -> list[JudgedDocument]:
+        if self._pool is None and (self._number == 1 or len(batch) < BATCH):
+            return [judged(one, self._settings) for one in batch]  # starting others takes longer than this
+        self._pool = self._pool or self._started(self._number)
+        try:
+            return list(self._pool.map(_judged, batch, chunksize=16))
+        except BrokenProcessPool:  # a grammar is compiled code, and may die of what a stranger wrote
+            self._pool = None
+            return [self._alone(one) for one in batch]
+
+    def _started(self, number: int) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")  # this process may have threads
+        return ProcessPoolExecutor(number, context, _keep_settings, (self._settings,))
+
+    def _alone(self, document: Document) -> JudgedDocument:
+        """Judge a document in a process that may die of it."""
+        self._pool = self._pool or self._started(1)
+        try:
+            return self._pool.submit(_judged, document).result()
+        except BrokenProcessPool:
+            self._pool = None
+            return JudgedDocument(
+                document.source, document.path, document.hash, document.language, document.licence,
+                document.licence_evidence, len(document.data), 0, reason=CRASHED,
+                evidence={"said": "the process that judged it died"},
+            )  # fmt: skip
 
 
 _settings: Settings | None = None  # of a process that judges

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import pytest
 from curation import seeds
 from curation.cutting import Policy
 from curation.errors import WrongInput
-from curation.records import digest
+from curation.records import Document, digest
 from curation.seeds import Settings, add_seeds
 from curation.store import documents
 from curation.store.samples import find_seed
@@ -209,6 +210,25 @@ def test_secrets_are_replaced_in_snippet_and_document(workspace: Workspace, tmp_
         (redacted,) = connection.exec_driver_sql("SELECT redacted FROM document").scalars()
     assert sum(json.loads(redacted).values()) == 1
     assert secret.encode() not in workspace.database.path.read_bytes()
+
+
+def dies(document: Document) -> Any:
+    """Judge as ever, but die of one document as compiled code does."""
+    if b"deadly" in document.data:
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert seeds._settings is not None
+    return seeds.judged(document, seeds._settings)
+
+
+def test_a_document_that_kills_its_process_costs_nobody_else(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seeds, "_judged", dies)
+    monkeypatch.setattr(seeds, "BATCH", 8)
+    files = [*nine_languages(2), ("src/Python/bad.py", code(1) + "# deadly\n")]
+    report = add_seeds(workspace, str(tree(tmp_path / "project", files)), Settings(workers=2)).report
+    assert report["skipped"] == {"crashed": 1, "unknown_language": 1} and report["kept"] == 18
+    assert left_out(workspace)["src/Python/bad.py"][0] == "crashed"
 
 
 # --- again, and other sources ---
