@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -205,6 +206,20 @@ def test_gpu_memory_is_within_a_tenth(numbers: Any, changes: dict[str, Any], len
 
     foreseen = fit.estimate(shaped(*numbers), settings, fit.CUDA, length, padded=False).total
     assert foreseen == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.1)
+
+
+def test_advice_for_a_huge_batch_comes_at_once() -> None:
+    """A billion was counted down one by one, and the page stood still for a minute."""
+    config = {
+        "model_type": "llama", "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "vocab_size": 100,
+    }  # fmt: skip
+    for batch, less in ((10**9, 5 * 10**8), (999_999_937, 1)):
+        settings = Settings(batch=batch, micro_batch=batch, cutoff=8)
+        began = time.process_time()
+        lines = fit.advice(fit.estimate(config, settings), settings, 1, config)
+        assert lines[0].startswith(f"micro_batch {less} instead of {batch}:")
+        assert time.process_time() - began < 1.0
 
 
 def test_advice_names_knobs_in_order_and_what_they_save() -> None:

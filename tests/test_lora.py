@@ -385,14 +385,81 @@ def test_a_discarded_run_keeps_its_curves_only(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("discard", [False, True])
-def test_a_stop_before_it_began_trains_next_to_nothing(workspace: Workspace, discard: bool) -> None:
+def test_a_stop_before_it_began_trains_nothing(workspace: Workspace, discard: bool) -> None:
     run = launched(workspace, f"stop-first-{discard}")
     runs.stop(workspace, run.name, discard)
 
     result = train(workspace, run.name)
 
     assert result["state"] == (runs.DISCARDED if discard else runs.STOPPED)
-    assert result["steps"] <= 1
+    assert result["steps"] == 0 and run.weights is None and not run.measurements()
+    with pytest.raises(WrongInput, match="has no weights"):
+        base_model.look_up(workspace, run.name)
+
+
+def test_a_stop_while_it_loads_is_obeyed_and_it_can_begin_later(
+    workspace: Workspace, undisturbed: LoraRun
+) -> None:
+    run = launched(workspace, "stop-loading")
+
+    def stop_while_loading(what: str, done: int, total: int) -> None:
+        if what == "loading the base model":
+            runs.stop(workspace, run.name)
+
+    assert train(workspace, run.name, stop_while_loading)["steps"] == 0 and run.state == runs.STOPPED
+    train(workspace, runs.reopen(workspace, run.name).name)
+    assert difference(weights(run), weights(undisturbed)) <= 1e-6
+
+
+def test_an_end_that_nobody_expected_is_on_record(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the run would wait for ever, and nobody would know why."""
+    for name, error, told in (
+        (
+            "odd",
+            RuntimeError("a library\nbroke"),
+            "Something unexpected went wrong (RuntimeError: a library broke)",
+        ),
+        ("disk", OSError(28, "No space left on device", "/x"), "No space left on device (/x); mend it"),
+    ):
+        run = launched(workspace, f"unexpected-{name}")
+        with monkeypatch.context() as patch:
+            patch.setattr(lora._Training, "_rows", lambda self, tokenizer, error=error: raised(error))
+            with pytest.raises(type(error)):
+                train(workspace, run.name)
+        assert run.state == runs.FAILED and run.failure is not None
+        assert told in run.failure["reason"] and "\n" not in run.failure["reason"]
+
+
+def raised(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut"])
+def test_a_damaged_adapter_is_one_line(
+    damage: str, workspace: Workspace, finished: LoraRun, tmp_path: Path
+) -> None:
+    kept = shutil.copytree(finished.output, tmp_path / "kept")
+    file = finished.output / "adapter_model.safetensors"
+    if damage == "emptied":
+        for one in finished.output.iterdir():
+            one.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:100])
+    try:
+        with pytest.raises(WrongInput, match=r"The adapter in .* cannot be loaded"):
+            merge(workspace, finished.name, tmp_path / "merged")
+    finally:
+        shutil.rmtree(finished.output)
+        shutil.copytree(kept, finished.output)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000])
+def test_a_damaged_config_of_a_base_is_one_line(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(WrongInput, match=r"config\.json .* is the base model whole"):
+        BaseModel("x", "folder", str(tmp_path)).config()
 
 
 @pytest.fixture(scope="module")
@@ -804,7 +871,7 @@ def test_a_folder_as_base_is_found_from_anywhere(
         ({"base": "."}, "holds no config.json"),
         ({"method": "nope"}, "There is no method 'nope'"),
         ({"changes": {"nope": 1}}, "There is no setting 'nope'"),
-        ({"changes": {"rank": "many"}}, "rank 'many' is no int"),
+        ({"changes": {"rank": "many"}}, "rank 'many' is no whole number"),
         ({"changes": {"dropout": "nan"}}, "dropout nan"),
         ({"changes": {"learning_rate": "inf"}}, "learning_rate inf"),
         ({"changes": {"epochs": "nan"}}, "epochs nan"),

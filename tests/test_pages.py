@@ -395,7 +395,9 @@ def test_a_damaged_run_is_told_among_the_runs_and_leaves_the_overview_alone(
     assert not app.error
     app.switch_page(PAGES["runs"]).run()
     is_well(app)
-    assert "restore it from a backup" in app.error[0].value
+    (line,) = (one.value.replace("\\", "") for one in app.warning)
+    assert "v1-practice-1/settings.json" in line and "restore it from a backup" in line
+    assert not app.error and list(app.dataframe[0].value["Run"]) == ["v1-practice-3", "v1-practice-2"]
 
 
 def test_clusters_and_pairs_open_on_a_large_store(opened: Callable[..., AppTest]) -> None:

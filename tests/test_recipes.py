@@ -92,14 +92,18 @@ def test_frozen_settings_read_from_json_are_the_same() -> None:
 
 @pytest.mark.parametrize(("changes", "said"), [
     ({"rang": 8}, "There is no setting 'rang'"),
-    ({"rank": "many"}, "rank 'many' is no int"),
+    ({"rank": "many"}, "rank 'many' is no whole number"),
     ({"rank": 0}, "rank 0 must be at least 1"),
     ({"learning_rate": 3}, "learning_rate 3.0 must be between 0 and 1"),
     ({"learning_rate": "nan"}, "learning_rate nan must be between 0 and 1"),
     ({"batch": 10, "micro_batch": 4}, "batch 10 must be a multiple of micro_batch 4"),
     ({"scheduler": "magic"}, "scheduler 'magic' must be one of"),
     ({"epochs": 0, "max_steps": 0}, "epochs 0.0 must be more than 0"),
-    ({"activation_checkpointing": "maybe"}, "activation_checkpointing 'maybe' is no bool"),
+    ({"max_steps": "9" * 400}, f"max_steps {'9' * 40}… is more than 1,000,000,000"),
+    ({"random_seed": 2**32}, "random_seed 4294967296 is more than 4,294,967,295"),
+    ({"epochs": 1e300}, "epochs 1e+300 is more than 1,000,000,000"),
+    ({"rank": "x" * 500}, f"rank '{'x' * 39}… is no whole number"),
+    ({"activation_checkpointing": "maybe"}, "activation_checkpointing 'maybe' is neither true nor false"),
 ])  # fmt: skip
 def test_a_wrong_change_names_its_setting(changes: dict[str, object], said: str) -> None:
     with pytest.raises(WrongInput) as error:

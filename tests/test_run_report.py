@@ -63,6 +63,14 @@ def test_a_smoothed_curve_follows_and_does_not_begin_at_zero() -> None:
 # --- state ---
 
 
+def test_a_stopped_run_whose_process_still_ends_offers_no_new_start(run: runs.LoraRun) -> None:
+    """A job started now would be taken for the one that ends, and the run would wait for nobody."""
+    run.write(runs.RESULT, {"state": runs.STOPPED})
+    assert [shown_state(run, job) for job in ("running", "cancelling", "done", None)] == [
+        "stopping", "stopping", "stopped", "stopped",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("job", "state"),
     [

@@ -37,6 +37,12 @@ def test_two_clicks_make_one_run_until_it_is_over(workspace: Workspace) -> None:
     assert [one.name for one in runs.runs(workspace)] == ["v1-practice-3", "v1-practice-2", "v1-practice-1"]
 
 
+def test_a_run_that_was_asked_to_stop_is_nobodys_next_one(workspace: Workspace) -> None:
+    first = runs.create(workspace, FROZEN)
+    runs.stop(workspace, first.name)
+    assert runs.create(workspace, FROZEN).name != first.name
+
+
 def test_clicks_at_once_make_one_run(workspace: Workspace) -> None:
     with multiprocessing.get_context("fork").Pool(8) as pool:
         names = pool.starmap(_created, [(workspace.folder,)] * 16)
@@ -175,6 +181,57 @@ def test_one_damaged_run_does_not_hide_the_others(workspace: Workspace, content:
         runs.find(workspace, "broken")
     assert str(refused.value) == line
     assert runs.create(workspace, FROZEN).name == sound.name  # and a click still gives the same run
+
+
+WHOLE: dict[str, Any] = {
+    split: dict.fromkeys(("rows", "tokens", "learned_tokens", "cut", "infilling", "median", "longest"), 1)
+    | {"unusable": {}}
+    for split in ("train", "validation")
+} | {"steps": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (runs.DATA, b"{"), (runs.DATA, b"{}"), (runs.DATA, b"[1]"), (runs.DATA, b"[" * 100_000),
+        (runs.DATA, json.dumps({**WHOLE, "steps": "many"}).encode()),
+        (runs.RESULT, b'{"x": 1}'), (runs.RESULT, b'{"state": "odd"}'), (runs.RESULT, b'{"state'),
+        (runs.FAILURE, b"{}"), (runs.FAILURE, b"\xff"), (runs.STOP, b"{}"),
+        (runs.SETTINGS, json.dumps({**FROZEN, "base_model": "x"}).encode()),
+        (runs.SETTINGS, json.dumps({**FROZEN, "base_model": {}}).encode()),
+        (runs.SETTINGS, json.dumps({**FROZEN, "versions": 3}).encode()),
+        (runs.SETTINGS, b"[" * 100_000),
+    ],
+)  # fmt: skip
+def test_any_damaged_file_of_a_run_is_named_and_hides_no_other(
+    workspace: Workspace, name: str, content: bytes
+) -> None:
+    sound, broken = runs.create(workspace, FROZEN, "sound"), runs.create(workspace, FROZEN, "broken")
+    sound.write(runs.DATA, WHOLE)
+    (broken.folder / name).write_bytes(content)
+    assert [one.name for one in runs.runs(workspace)] == ["sound"]
+    (line,) = runs.damaged(workspace)
+    assert f"broken/{name}" in line and "\n" not in line
+
+
+def test_measurements_of_another_kind_are_passed_over(workspace: Workspace) -> None:
+    run = runs.create(workspace, FROZEN)
+    run.measure(step=1, loss=4.0)
+    with (run.folder / runs.MEASUREMENTS).open("ab") as out:
+        out.write(b'5\n[]\n{"loss": 1}\n{"step": 2, "loss": "x"}\n\xff\xfe\n' + b"[" * 100_000 + b"\n")
+    run.measure(step=2, loss=3.0)
+    assert [(one["step"], one["loss"]) for one in run.measurements()] == [(1, 4.0), (2, 3.0)]
+
+
+@pytest.mark.parametrize("name", ["a b", "<b>x", "bad\udcff", "\x1b[31m"])
+def test_a_folder_that_no_run_can_have_is_told_of(workspace: Workspace, name: str) -> None:
+    sound = runs.create(workspace, FROZEN)
+    folder = workspace.folder / "runs" / name
+    folder.mkdir()
+    (folder / runs.SETTINGS).write_text(json.dumps(FROZEN))
+    assert [one.name for one in runs.runs(workspace)] == [sound.name]
+    (line,) = runs.damaged(workspace)
+    assert "rename the folder" in line and line.isprintable()
 
 
 # --- checkpoints ---

@@ -18,6 +18,7 @@ from training import run as runs
 from training.recipes import FULL, Settings
 
 PRACTICE = "practice"
+LONGEST_NAME = 1_000  # characters of what a person gives as base model
 HASHED_BYTES = 2_000_000_000  # weights beyond are named by size only: hashing them takes minutes
 
 
@@ -62,7 +63,15 @@ class BaseModel:
         """Give config.json; None for a name on the hub that was not fetched."""
         folder = self.folder
         file = folder / "config.json" if folder else None
-        return json.loads(file.read_bytes()) if file and file.is_file() else None
+        if file is None or not file.is_file():
+            return None
+        try:
+            read = json.loads(file.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise WrongInput(f"{file} cannot be read ({error}); is the base model whole?") from error
+        if not isinstance(read, dict):
+            raise WrongInput(f"{file} holds no settings of a model; is the base model whole?")
+        return read
 
 
 def practice_folder(workspace: Workspace) -> Path:
@@ -74,6 +83,8 @@ def look_up(workspace: Workspace, given: str) -> BaseModel:
 
     Raises WrongInput when it cannot be any of them.
     """
+    if len(given) > LONGEST_NAME or "\0" in given:
+        raise WrongInput(f"{given[:60]!r}… is neither a folder nor a name of a model")
     if given == PRACTICE:
         folder = practice_folder(workspace)
         if not (folder / "config.json").is_file():
@@ -185,6 +196,7 @@ def load_model(base: BaseModel, settings: Settings, dtype: str) -> Any:
     for a setting that it cannot have.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 
     hush()
@@ -195,13 +207,25 @@ def load_model(base: BaseModel, settings: Settings, dtype: str) -> Any:
             base.location, config=config, dtype=getattr(torch, dtype), use_safetensors=True,
             trust_remote_code=False, **_quantized(settings),
         )  # fmt: skip
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise _unreadable(base, error) from error
     for adapter in base.adapters:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        model = with_trained_adapter(model, Path(adapter)).merge_and_unload()
     return model
+
+
+def with_trained_adapter(model: Any, folder: Path) -> Any:
+    """Put a run's adapter upon its base. Raises WrongInput when its files are not whole."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        return PeftModel.from_pretrained(model, str(folder))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise WrongInput(
+            f"The adapter in {folder} cannot be loaded ({first}); restore it from a backup, or train again"
+        ) from error
 
 
 def _lengthen(config: Any, rope_theta: float, positions: int) -> None:

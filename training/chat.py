@@ -129,10 +129,8 @@ class Chat:
             show("loading the tuned model", 0, 0)
             tuned = _placed(_loaded(run, BaseModel(name, "run", str(weights))))
             return cls(run, tokenizer, {BASE: model, TUNED: tuned})
-        from peft import PeftModel
-
         show("loading the adapter", 0, 0)
-        both = _placed(PeftModel.from_pretrained(model, str(weights)))
+        both = _placed(base_model.with_trained_adapter(model, weights))
         return cls(run, tokenizer, {BASE: both, TUNED: both})
 
     def prompt(self, instruction: str, input: str = "") -> list[int]:

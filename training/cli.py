@@ -13,7 +13,7 @@ from training import cli_chat
 from training import run as runs
 from training.processes import VARIABLE
 from training.recipes import CHOICES, RECIPES
-from training.settings_file import Asked, read_yaml
+from training.settings_file import LARGEST, Asked, read_yaml
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,8 +55,11 @@ def _asked(args: argparse.Namespace) -> Asked:
 
 
 def _text_of(file: Path) -> str:
+    if file.exists() and not file.is_file():
+        raise WrongInput(f"{file} is no file of text; give --settings one that the page Train wrote")
     try:
-        return file.read_text(encoding="utf-8")
+        with file.open(encoding="utf-8") as opened:
+            return opened.read(LARGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise WrongInput(f"{file} cannot be read ({error}); give --settings a file of text") from error
 

@@ -7,6 +7,7 @@ it (scaled-dot-product attention, peft's LoRA), and tests/test_fit.py counts the
 """
 
 import ctypes
+import math
 import shutil
 import subprocess
 import threading
@@ -501,7 +502,7 @@ def advice(
 def _knobs(fit: Fit, settings: Settings) -> list[tuple[str, Settings]]:
     found = []
     if settings.micro_batch > 1:
-        less = next(n for n in range(settings.micro_batch - 1, 0, -1) if settings.batch % n == 0)
+        less = max(n for n in _divisors(settings.batch) if n < settings.micro_batch)
         found.append(
             (f"micro_batch {less} instead of {settings.micro_batch}", replace(settings, micro_batch=less))
         )
@@ -521,6 +522,11 @@ def _knobs(fit: Fit, settings: Settings) -> list[tuple[str, Settings]]:
     if fit.device == CUDA and settings.method == LORA and settings.quantize == "none":
         found.append(("quantize 4bit (needs bitsandbytes)", replace(settings, quantize="4bit")))
     return found
+
+
+def _divisors(number: int) -> list[int]:
+    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return [*small, *(number // n for n in small)]
 
 
 def told(size: float) -> str:

@@ -3,14 +3,14 @@
 No torch and no screen: the page draws it, tests read it.
 """
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from curation.errors import WrongInput
-from training import fit, processes
+from curation.workspace import RESERVE
+from training import fit, processes, recipes
 from training.base_model import BaseModel
 from training.pace import Pace
 from training.preflight import FEW, RowCheck
@@ -41,7 +41,6 @@ LEAST: dict[str, float] = {
     "cutoff": 8,
 }
 MOST: dict[str, float] = {"dropout": 0.99, "beta_2": 1.0, "warm_up_share": 1.0, "learning_rate": 1.0}
-MOST_INT, MOST_FLOAT = 1_000_000_000, 1e12  # what a number box of a browser can hold, and more than enough
 
 
 Fact = tuple[str, str, str]  # label, value, more
@@ -183,7 +182,8 @@ def _memory_fact(needs: "Memory | None") -> Fact:
 def _disk_fact(needs: "Memory | None") -> Fact:
     if needs is None:
         return "Disk", "not known yet", "checkpoints and the result"
-    return "Disk", f"up to {needs.disk}", "checkpoints and the result"
+    more = f"checkpoints and the result; {fit.told(RESERVE)} more must stay free"
+    return "Disk", f"up to {needs.disk}", more
 
 
 def _memory_warnings(needs: "Memory | None") -> list[str]:
@@ -259,6 +259,8 @@ def _warnings(manifest: Mapping[str, Any], settings: Settings, counts: Counts, o
         found.append(f"{cases} now. This version stays as it was frozen: answers count in the next one.")
     if not counts.held_out:
         found.append("No row is held out: nobody will see whether it learns or only remembers.")
+    if settings.warm_up_of(counts.steps) >= counts.steps > 1:
+        found.append("All steps warm up: the learning rate never reaches its peak. Lower warm_up_steps.")
     if counts.rows < settings.batch:
         found.append(f"A step takes {settings.batch:,} rows, and there are {counts.rows:,}: fewer a step.")
     return found
@@ -381,8 +383,7 @@ def _shape(config: Mapping[str, Any]) -> fit.Shape | None:
 
 def bounds(name: str) -> tuple[float, float]:
     """Give the least and the most that a number box lets a person choose."""
-    is_int = isinstance(getattr(Settings, name), int)
-    return LEAST.get(name, 0), MOST.get(name, MOST_INT if is_int else MOST_FLOAT)
+    return LEAST.get(name, 0), MOST.get(name, recipes.MOST.get(name, recipes.MOST_NUMBER))
 
 
 def read_changes(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -404,8 +405,9 @@ def _checked(name: str, value: Any) -> Any:
         raise WrongInput(f"{name} must name at least one module")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         least, most = bounds(name)
-        if not (math.isfinite(value) and least <= value <= most):
-            raise WrongInput(f"{name} {value:g} must lie between {least:g} and {most:g}")
+        if not least <= value <= most:  # NaN is neither; an int may be too long for a float
+            told = f"{value:g}" if isinstance(value, float) else str(value)[:40]
+            raise WrongInput(f"{name} {told} must lie between {least:g} and {most:g}")
     return value
 
 

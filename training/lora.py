@@ -6,7 +6,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -114,9 +114,20 @@ def _attempt(workspace: Workspace, run: LoraRun, show: Show, plan: Plan) -> dict
         raise StageCancelled(
             f"Stopped; `python -m training resume {run.name}` goes on from {_last_good(run)}"
         ) from None
-    except CurationError as error:  # whoever looks at the run is told why, whichever door it came through
-        run.write(runs.FAILURE, {"reason": str(error), "step": runs.last_step(run), "at": runs.now()})
+    except Exception as error:  # whoever looks at the run is told why, whichever door it came through
+        with suppress(OSError):  # a full disk has no room for that either
+            run.write(runs.FAILURE, {"reason": _reason(error), "step": runs.last_step(run), "at": runs.now()})
         raise
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, CurationError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror or error}{where}; mend it, then resume"
+    first = " ".join(str(error).split())[:300]
+    return f"Something unexpected went wrong ({type(error).__name__}: {first}); the log says where"
 
 
 def _plan(settings: Settings, number: int | None) -> Plan:
@@ -188,11 +199,22 @@ class _Training:
         tokenizer = base_model.load_tokenizer(base)
         rows, validation = self._rows(tokenizer)
         model = self._model(base)
+        if self._is_stopped_before_a_step():
+            return runs.finish_unbegun(self.run)
         trainer, watch = self._trainer(model, tokenizer, rows, validation)
         trainer_state = self._go(trainer)
         if watch.stopped_by is not None and watch.stopped_by["discard"]:
             return runs.finish_discarded(self.run) if self.team.is_first else {}
         return self._finish(trainer, tokenizer, trainer_state, watch)
+
+    def _is_stopped_before_a_step(self) -> bool:
+        """Tell whether somebody stopped it while it was loading, with nothing trained yet.
+
+        Several processes would have to agree on it; they stop after a step.
+        """
+        asked = self.run.asked_to_stop()
+        is_new = not checkpoints.steps(self.run.checkpoints) and not runs.last_step(self.run)
+        return self.team.size == 1 and asked is not None and not asked["discard"] and is_new
 
     def _rows(self, tokenizer: Any) -> tuple[Prepared, Prepared]:
         """Read the version, checked against its hash, and write down what became of its rows."""

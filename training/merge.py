@@ -68,8 +68,6 @@ def merged(base: BaseModel, adapter: Path, run: runs.LoraRun) -> Any:
     """Give the model in memory, in float32."""
     from dataclasses import replace
 
-    from peft import PeftModel
-
     settings = replace(run.settings, quantize="none")  # 4-bit weights cannot take an addition exactly
     model = base_model.load_model(base, settings, "float32")
-    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    return base_model.with_trained_adapter(model, adapter).merge_and_unload()

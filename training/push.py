@@ -107,7 +107,7 @@ def _require_name(repository: str) -> None:
         pass
     raise WrongInput(
         f"{repository!r} is no OWNER/NAME: letters, digits, -, _ and dots, at most 96 in all; "
-        "neither -- nor .. nor .git at the end, and no - or dot at either end"
+        "no two hyphens or dots in a row, no .git at the end, and neither a hyphen nor a dot at either end"
     )
 
 

@@ -60,6 +60,9 @@ class Settings:
         for name in ("batch", "micro_batch", "cutoff", "rank", "alpha", "eval_every", "save_every"):
             if getattr(self, name) < 1:
                 raise WrongInput(f"{name} {getattr(self, name)} must be at least 1")
+        for name, value in asdict(self).items():
+            if isinstance(value, (int, float)) and value > MOST.get(name, MOST_NUMBER):
+                raise WrongInput(f"{name} {_short(value)} is more than {MOST.get(name, MOST_NUMBER):,.0f}")
         for name in NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < math.inf:  # NaN is neither
                 raise WrongInput(f"{name} {getattr(self, name)} must be 0 or more")
@@ -93,6 +96,14 @@ class Settings:
         return min(self.warm_up_steps, max(1, round(self.warm_up_share * steps)))
 
 
+def _short(value: Any) -> str:
+    """Write a value that may be as long as a stranger likes."""
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+MOST_NUMBER = 1_000_000_000  # of steps, rows, tokens: what a number box of a browser can hold, and enough
+MOST = {"random_seed": 2**32 - 1, "rope_theta": 1e12}  # numpy takes no larger seed
 NOT_NEGATIVE = (
     "max_steps", "warm_up_steps", "warm_up_share", "weight_decay", "max_grad_norm", "rope_theta", "positions",
     "eval_rows", "early_stop", "random_seed",
@@ -334,7 +345,11 @@ def _as(name: str, kind: type, value: Any) -> Any:
             raise ValueError(value)  # int(True) is 1, int(2.5) is 2: neither is what was meant
         return kind(value)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-        raise WrongInput(f"{name} {value!r} is no {kind.__name__}") from None
+        wrong = {
+            int: "is no whole number", float: "is no number", bool: "is neither true nor false",
+            tuple: "is no list of names",
+        }  # fmt: skip
+        raise WrongInput(f"{name} {_short(repr(value))} {wrong.get(kind, 'is no text')}") from None
 
 
 def changed(recipe: str, settings: Settings) -> dict[str, Any]:

@@ -62,18 +62,19 @@ class LoraRun:
 
     @property
     def damage(self) -> str | None:
-        """Say why its frozen settings cannot be used; None: they can."""
-        try:
-            frozen = self.frozen
-            missing = [name for name in NEEDED if name not in frozen]
-            _ = self.settings if not missing else None
-        except (CurationError, KeyError, TypeError) as error:
-            told = str(error) if isinstance(error, CurationError) else self._lacks(str(error))
-            return told if str(self.folder) in told else f"{self.folder / SETTINGS} cannot be used: {told}"
-        return self._lacks(", ".join(missing)) if missing else None
-
-    def _lacks(self, what: str) -> str:
-        return f"{self.folder / SETTINGS} lacks {what}; restore it from a backup"
+        """Say which of its small files cannot be used, and why; None: all can. Pages read them unasked."""
+        for name, check in CHECKS.items():
+            try:
+                content = _read(self.folder / name)
+                if content is not None or name == SETTINGS:
+                    check(content or {})
+            except WrongInput as error:
+                told = str(error)
+                return told if str(self.folder) in told else f"{self.folder / name} cannot be used: {told}"
+            except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                what = f"lacks {error}" if isinstance(error, KeyError) else f"holds something else ({error})"
+                return f"{self.folder / name} {what}; restore it from a backup"
+        return None
 
     @property
     def settings(self) -> Settings:
@@ -128,10 +129,12 @@ class LoraRun:
     def measurements(self) -> list[dict[str, Any]]:
         """Give what was measured, the oldest first; a line that a kill cut off is left out."""
         found = []
-        with suppress(FileNotFoundError), (self.folder / MEASUREMENTS).open(encoding="utf-8") as lines:
+        file = self.folder / MEASUREMENTS
+        with suppress(FileNotFoundError), file.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                with suppress(ValueError):
-                    found.append(json.loads(line))
+                with suppress(ValueError, RecursionError):
+                    if _is_measured(one := json.loads(line)):
+                        found.append(one)
         return found
 
     def measure(self, **values: Any) -> None:
@@ -148,6 +151,11 @@ class LoraRun:
             if int(file.stem.removeprefix("step-")) > step:
                 file.unlink(missing_ok=True)
 
+    @property
+    def is_ending(self) -> bool:
+        """Tell whether somebody asked it to stop: who wants to train now wants another one."""
+        return self.asked_to_stop() is not None
+
     def asked_to_stop(self) -> dict[str, Any] | None:
         """Give {"discard": bool} when somebody asked it to stop."""
         return _read(self.folder / STOP)
@@ -158,23 +166,80 @@ class LoraRun:
             out.write(json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
+def _is_measured(one: Any) -> bool:
+    """Tell whether a line is what `measure` writes: numbers, and the step they belong to."""
+    if not isinstance(one, dict) or not isinstance(one.get("step"), int):
+        return False
+    values = (value for name, value in one.items() if name != "at")
+    return all(value is None or isinstance(value, (int, float)) for value in values)
+
+
+def _check_settings(frozen: dict[str, Any]) -> None:
+    missing = [name for name in NEEDED if name not in frozen]
+    if missing:
+        raise WrongInput(f"it lacks {', '.join(missing)}; restore it from a backup")
+    settings_of(frozen["recipe"], frozen["settings"]["method"], frozen["settings"])
+    base = frozen["base_model"]
+    for name in ("name", "kind", "location", "identity"):
+        if not isinstance(base[name], str):
+            raise TypeError(f"base_model, {name}")
+    if not all(isinstance(one, str) for one in base["adapters"]):
+        raise TypeError("base_model, adapters")
+    dict(frozen["versions"]).items()
+
+
+def _check_data(data: dict[str, Any]) -> None:
+    for split in ("train", "validation"):
+        counts = data[split]
+        for name in ("rows", "tokens", "learned_tokens", "cut", "infilling", "median", "longest"):
+            int(counts[name])
+        sum(counts["unusable"].values())
+    if not isinstance(data["steps"], int):
+        raise TypeError("steps")
+
+
+def _check_result(result: dict[str, Any]) -> None:
+    if result["state"] not in (FINISHED, STOPPED, DISCARDED):
+        raise TypeError("state")
+
+
+def _check_failure(failure: dict[str, Any]) -> None:
+    if not isinstance(failure["reason"], str):
+        raise TypeError("reason")
+
+
+def _check_stop(stop: dict[str, Any]) -> None:
+    if not isinstance(stop["discard"], bool):
+        raise TypeError("discard")
+
+
+CHECKS = {
+    SETTINGS: _check_settings, DATA: _check_data, RESULT: _check_result, FAILURE: _check_failure,
+    STOP: _check_stop,
+}  # fmt: skip
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def runs(workspace: Workspace) -> list[LoraRun]:
-    """Give the runs, the newest first; those whose settings cannot be read are `damaged`."""
+    """Give the runs, the newest first; those whose files cannot be used are `damaged`."""
     found = [run for run in _folders(workspace) if run.damage is None]
     return sorted(found, key=lambda run: (str(run.frozen.get("created_at")), run.name), reverse=True)
 
 
 def damaged(workspace: Workspace) -> list[str]:
-    """Say of each run whose settings cannot be read what is wrong, in one line."""
-    return [run.damage for run in _folders(workspace) if run.damage is not None]
+    """Say of each run whose files cannot be used what is wrong, in one line."""
+    names = (file.parent.name for file in sorted((workspace.folder / "runs").glob(f"*/{SETTINGS}")))
+    strange = [name for name in names if not NAME.fullmatch(name)]
+    told = [f"runs/{name!a} has a name that no run can have; rename the folder" for name in strange]
+    return [*told, *(run.damage for run in _folders(workspace) if run.damage is not None)]
 
 
 def _folders(workspace: Workspace) -> list[LoraRun]:
-    return [LoraRun(file.parent) for file in sorted((workspace.folder / "runs").glob(f"*/{SETTINGS}"))]
+    folders = [file.parent for file in sorted((workspace.folder / "runs").glob(f"*/{SETTINGS}"))]
+    return [LoraRun(folder) for folder in folders if NAME.fullmatch(folder.name)]
 
 
 def find(workspace: Workspace, name: str) -> LoraRun:
@@ -201,11 +266,12 @@ def create(workspace: Workspace, frozen: Mapping[str, Any], name: str | None = N
         wanted = json.loads(json.dumps(frozen))
         for run in runs(workspace):
             same = {key: value for key, value in run.frozen.items() if key != "created_at"} == wanted
-            if same and run.state in (WAITING, RUNNING) and name in (None, run.name):
+            if same and run.state in (WAITING, RUNNING) and name in (None, run.name) and not run.is_ending:
                 return run
         chosen = name or _free_name(folder, frozen)
         if not NAME.fullmatch(chosen):
-            raise WrongInput(f"{chosen!r} cannot name a run; use letters, digits, dots, _ and -")
+            told = f"{chosen:.100}{'…' if len(chosen) > 100 else ''}"
+            raise WrongInput(f"{told!r} cannot name a run; use at most 80 letters, digits, dots, _ and -")
         run = LoraRun(folder / chosen)
         if run.folder.exists():
             raise WrongInput(f"There is a run {run.name!r} already; choose another name")
@@ -257,6 +323,13 @@ def finish_discarded(run: LoraRun) -> dict[str, Any]:
     return result
 
 
+def finish_unbegun(run: LoraRun) -> dict[str, Any]:
+    """End a run that was asked to stop before its first step: there is nothing to keep, and it can go on."""
+    result = {"run": run.name, "state": STOPPED, "steps": 0}
+    run.write(RESULT, result)
+    return result
+
+
 def last_step(run: LoraRun) -> int:
     return max((one["step"] for one in run.measurements()), default=0)
 
@@ -266,6 +339,6 @@ def _read(file: Path) -> dict[str, Any] | None:
         value = json.loads(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WrongInput(f"{file} cannot be read ({error}); restore it from a backup") from error
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.recipes import RECIPES
-from training.run import FAILED, RUNNING, WAITING, LoraRun
+from training.run import FAILED, RUNNING, STOPPED, WAITING, LoraRun
 
 AXES = ("step", "epoch", "tokens")
 SMOOTHING = 0.9
@@ -27,6 +27,8 @@ def shown_state(run: LoraRun, job: str | None) -> str:
     state = run.state
     if state == RUNNING:
         return "stopping" if run.asked_to_stop() is not None or job == "cancelling" else RUNNING
+    if state == STOPPED and job in ("running", "cancelling"):
+        return "stopping"  # its process is not gone yet, and a new start would be taken for it
     if state not in (WAITING, FAILED):
         return state
     if job in ("queued", "interrupted"):

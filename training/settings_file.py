@@ -90,7 +90,7 @@ def _parsed(text: str) -> Mapping[Any, Any]:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"Line {mark.line + 1} of these settings" if mark is not None else "This"
-        what = getattr(error, "problem", None) or "nested too deeply, or no date"
+        what = getattr(error, "problem", None) or "nested too deeply, or a value that is none"
         raise WrongInput(f"{where} is no YAML ({what})") from error
     if not isinstance(given, dict):
         raise WrongInput(f"These are no settings: write {', '.join(KNOWN)}, each with a colon and its value")

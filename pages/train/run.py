@@ -17,6 +17,7 @@ from training import run_report
 from training.nearest_rows import NearRow, nearest_rows
 from training.run import LoraRun
 from training.run_report import GOES_ON, WorstRow, newest, oldest
+from training.settings_file import as_yaml
 
 POLL_SECONDS = 2.0
 VIEWS = ("Held-out rows", "Data", "Settings", "Compare", "Log", "Result")
@@ -64,6 +65,10 @@ def _stop(name: str, discard: bool) -> None:
 
 
 def _resume(name: str) -> None:
+    """Queue it again; while its last process is still ending, nothing is touched."""
+    mine = [job for job in jobs.jobs(ui.folder(), limit=100) if job.settings.get("run") == name]
+    if any(job.step == "train" and job.state in ("running", "cancelling") for job in mine):
+        raise ui.WrongInput(f"{name} is still ending; press Resume again in a moment")
     training_runs.reopen(ui.workspace(), name)
     jobs.start(ui.folder(), "train", {"run": name})
 
@@ -74,7 +79,7 @@ def _ask(name: str, wanted: bool) -> None:
 
 def _buttons(run: LoraRun, state: str) -> None:
     name = run.name
-    if state in ("queued", "starting", "running"):
+    if state in ("queued", "starting", "running", "interrupted"):
         st.button(
             "Take out of the queue" if state == "queued" else "Stop and save",
             key="run_stop",
@@ -191,8 +196,8 @@ def _facts(run: LoraRun, measured: Measured) -> None:
     told = [
         ("Step", f"{step:,} of {steps:,}" if steps else f"{step:,}", _passes(measured)),
         ("Training loss", _short(newest(measured, "loss")), "of the last step"),
-        ("Held-out loss", _change(first, now), "base model -> last evaluation"),
-        ("Held-out bits a byte", _change(bits, bits_now), "comparable between tokenizers"),
+        ("Held-out loss", *_change(measured, first, now, "base model -> last evaluation")),
+        ("Held-out bits a byte", *_change(measured, bits, bits_now, "comparable between tokenizers")),
         ("Tokens a second", _short(speed, 0), f"{newest(measured, 'tokens') or 0:,} tokens so far"),
         ("Memory", _gib(own), _of_gpu(measured) if memory else "of its process; no GPU used"),
     ]
@@ -219,8 +224,13 @@ def _short(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def _change(before: float | None, now: float | None) -> str:
-    return "-" if before is None else f"{before:.3f} → {now:.3f}"
+def _change(measured: Measured, before: float | None, now: float | None, more: str) -> tuple[str, str]:
+    """Give a value and what it is; after one evaluation there is no change to tell of yet."""
+    if before is None:
+        return "-", more
+    if sum("eval_loss" in one for one in measured) < 2:
+        return f"{before:.3f}", "of the base model; nothing was measured since"
+    return f"{before:.3f} → {now:.3f}", more
 
 
 def _gib(size: float | None) -> str:
@@ -389,10 +399,10 @@ def _held_out_rows(run: LoraRun) -> None:
     )
     ui.keep_open_row(chosen)
     one = rows[opened]
-    _beside(texts[one.id], near.get(one.id, []))
+    _beside(run, texts[one.id], near.get(one.id, []))
 
 
-def _beside(row: Any, near: list[NearRow]) -> None:
+def _beside(run: LoraRun, row: Any, near: list[NearRow]) -> None:
     """Show a held-out row beside the training row nearest to it, with a way to both."""
     if row is None:
         st.caption("This row is no longer in this workspace.")
@@ -400,6 +410,8 @@ def _beside(row: Any, near: list[NearRow]) -> None:
     other = samples.find(ui.workspace().database, near[0].id) if near else None
     with st.container(horizontal=True):
         ui.link("row", "The held-out row", icon=":material/article:", id=row.id)
+        if run.weights is not None:
+            ui.link("chat", "Ask it in Chat", icon=":material/forum:", run=run.name, row=row.id)
         for place, one in enumerate(near, 1):
             ui.link(
                 "row", f"Training row {place}, cosine {one.cosine:.3f}", icon=":material/article:", id=one.id
@@ -465,11 +477,15 @@ def _settings(run: LoraRun) -> None:
         height="content",
         column_config={
             "Setting": st.column_config.TextColumn(width=170),
-            "Value": st.column_config.TextColumn(width=150),
-            "Source": st.column_config.TextColumn(width=660),
+            "Value": st.column_config.TextColumn(width=220),
+            "Source": st.column_config.TextColumn(width=580),
         },
     )
     versions = run.frozen["versions"]
+    with st.expander("As YAML, to start the like", icon=":material/content_copy:"):
+        frozen = run.frozen
+        text = as_yaml(frozen["version"], frozen["recipe"], frozen["base_model"]["name"], run.settings)
+        st.code(revealed(text), language="yaml", height=360)
     st.caption(ui.plain("trained with " + ", ".join(f"{name} {one}" for name, one in versions.items())))
 
 

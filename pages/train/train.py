@@ -29,8 +29,8 @@ CONFIRMED = 60  # seconds for which a base model is believed to be as it was: it
 
 def _offered() -> list[str]:
     """Name the bases that need no typing: the practice base, and runs that have weights."""
-    runs = [(run.name, run.state) for run in training_runs.runs(ui.workspace()) if run.name != PRACTICE]
-    return launch_card.base_choices(runs)
+    runs = [run for run in training_runs.runs(ui.workspace()) if run.name != PRACTICE]
+    return launch_card.base_choices([(run.name, run.state) for run in runs if run.weights is not None])
 
 
 def _choose_base() -> str:
@@ -56,6 +56,24 @@ def _choose_base() -> str:
     ).strip()
 
 
+def _warn_of_unknown(names: list[str]) -> None:
+    """Say what the address asks for and is not here: a link of somebody else's would train something else."""
+    bases, methods = [*_offered(), OTHER], [*CHOICES["method"]]
+    for parameter, known in (
+        ("base", bases),
+        ("version", names),
+        ("recipe", [*RECIPES]),
+        ("method", methods),
+    ):
+        asked = st.query_params.get(parameter, "")
+        if asked and asked not in known:
+            st.warning(
+                f"The address asks for the {parameter} {ui.plain(asked[:80])}, which is not here; "
+                "what is shown is chosen instead.",
+                icon=":material/warning:",
+            )
+
+
 def _fields(names: list[str]) -> tuple[str, str, Recipe, str]:
     """Show the three fields, and the method beside the recipe."""
     a, b, c, d = st.columns([3, 2, 2, 2])
@@ -73,6 +91,7 @@ def _fields(names: list[str]) -> tuple[str, str, Recipe, str]:
             clear=(*CLEARED, "method"),
             help="A paper's numbers. Choosing another one takes your changes back.",
         )
+    _warn_of_unknown(names)
     recipe = RECIPES[named]
     own = recipe.settings.method
     with d:
@@ -298,11 +317,11 @@ def _use(given: str) -> None:
         return
     is_offered = asked.base in _offered()
     ui.set_query(
-        (*CLEARED, "method", "base", "base_at"),
+        (*CLEARED, "method", *(("base", "base_at") if asked.base is not None else ())),
         version=asked.version or st.query_params.get("version"),
-        recipe=asked.recipe,
-        base=asked.base if is_offered or asked.base is None else OTHER,
-        base_at=None if is_offered else asked.base,
+        recipe=asked.recipe or st.query_params.get("recipe"),
+        **({} if asked.base is None else {"base": asked.base if is_offered else OTHER}),
+        **({} if asked.base is None or is_offered else {"base_at": asked.base}),
         method=asked.method,
         **{f"{SET}{name}": launch_card.text_of(value) for name, value in asked.changes.items()},
     )
