@@ -9,6 +9,7 @@ on its chunks: recipes 1.2).
 
 import multiprocessing
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -254,8 +255,17 @@ _settings: Settings | None = None  # of a process that judges
 
 
 def _keep_settings(settings: Settings) -> None:
+    """Begin a process that judges. It ends with the one it judges for: its queue alone would never tell."""
     global _settings
     _settings = settings
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _judged(document: Document) -> JudgedDocument:

@@ -51,7 +51,7 @@ def tree(folder: Path, files: Sequence[tuple[str, str]], licence: str = MIT) -> 
 
 def nine_languages(number: int = 4) -> list[tuple[str, str]]:
     return [
-        (f"src/{name}/{n}{ending}", code(100 * place + n))
+        (f"src/{name}/{n}{ending}", code(10_000 * place + n))
         for place, (name, ending) in enumerate(ENDINGS.items())
         for n in range(number)
     ]
