@@ -602,7 +602,8 @@ def test_another_error_is_not_taken_for_memory(workspace: Workspace) -> None:
         breaks_at(patch, 5, fail)
         with pytest.raises(RuntimeError, match="a size mismatch"):
             train(workspace, run.name)
-    assert run.state == runs.WAITING  # not locked for ever
+    assert run.state == runs.FAILED and not run.is_locked()  # neither locked for ever nor without a reason
+    assert run.failure is not None and "RuntimeError: a size mismatch" in run.failure["reason"]
 
 
 # --- other ways to train ---
