@@ -86,7 +86,7 @@ def test_stop_resume_merge_runs_and_base(
         (("train", "nope"), "nope"),
         (("train", VERSION, "--base-model", "nope"), "There is no base model 'nope'"),
         (("train", VERSION, "--set", "nope=1"), "There is no setting 'nope'"),
-        (("train", VERSION, "--set", "rank=x"), "rank 'x' is no int"),
+        (("train", VERSION, "--set", "rank=x"), "rank 'x' is no whole number"),
         (("train", VERSION, "--set", "rank"), "rank is not SETTING=VALUE"),
         (("train", VERSION, "--recipe", "nope"), "invalid choice"),
         (("resume", "nope"), "There is no run 'nope'"),
