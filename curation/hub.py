@@ -88,15 +88,19 @@ class HubStream:
         return _stream(self._place, SPLIT, None if is_folder else self.revision, self._data_dir)
 
 
-def _source_and_data_dir(name: str) -> tuple[str, str | None]:
+def _source_and_rest(name: str, more: str) -> tuple[str, str]:
+    """Give the set, or the folder, that is named, and what stands behind the colon; `more` ends a refusal."""
     text = name.removeprefix(PREFIX)
     if text and Path(text).is_dir():  # a folder whose own name holds a colon
-        return text, None
-    source, _, data_dir = text.partition(":")
+        return text, ""
+    source, _, rest = text.partition(":")
     if not source:
-        raise WrongInput(
-            f"{name!r} names no set; write {PREFIX}OWNER/NAME or {PREFIX}OWNER/NAME:FOLDER_IN_IT"
-        )
+        raise WrongInput(f"{name!r} names no set; write {PREFIX}OWNER/NAME{more}")
+    return source, rest
+
+
+def _source_and_data_dir(name: str) -> tuple[str, str | None]:
+    source, data_dir = _source_and_rest(name, f" or {PREFIX}OWNER/NAME:FOLDER_IN_IT")
     parts = data_dir.split("/")
     if data_dir and (not re.fullmatch(r"[\w./+#-]+", data_dir) or ".." in parts or not parts[0]):
         raise WrongInput(
@@ -106,14 +110,7 @@ def _source_and_data_dir(name: str) -> tuple[str, str | None]:
 
 
 def _source_and_split(name: str) -> tuple[str, str]:
-    text = name.removeprefix(PREFIX)
-    if text and Path(text).is_dir():  # a folder whose own name holds a colon
-        return text, SPLIT
-    source, _, split = text.partition(":")
-    if not source:
-        raise WrongInput(
-            f"{name!r} names no set; write {PREFIX}OWNER/NAME, with :SPLIT when it is not {SPLIT}"
-        )
+    source, split = _source_and_rest(name, f", with :SPLIT when it is not {SPLIT}")
     if split and not _SPLIT_NAME.fullmatch(split):
         raise WrongInput(f"{split!r} is no name of a split; write {PREFIX}OWNER/NAME:SPLIT")
     return source, split or SPLIT

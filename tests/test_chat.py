@@ -36,12 +36,7 @@ SHORT = Sampling(max_new_tokens=24)
 LIMIT = 120.0  # seconds on a busy machine: the process loads torch
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 import math
 import random
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
@@ -40,13 +39,7 @@ EXACT = 1e-6  # of a weight; the same steps in the same order differ by nothing 
 LONGER = {"max_steps": 30, "save_every": 10, "eval_every": 10}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """A tiny model is slower on two threads; and sums come in one order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

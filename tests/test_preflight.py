@@ -5,13 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from curation.assemble import read_rows
 from curation.errors import WrongInput
@@ -32,11 +30,8 @@ HARD = ("def f():\n\treturn 'ä€😀'", f"{EOS}<PRE>x<MID>", "  \n\n\n", "", "
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield trained_workspace(tmp_path_factory.mktemp("preflight") / "workspace")
-    torch.set_num_threads(before)
+def workspace(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return trained_workspace(tmp_path_factory.mktemp("preflight") / "workspace")
 
 
 @pytest.fixture(scope="module")

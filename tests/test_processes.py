@@ -6,7 +6,6 @@ Ranks are forked from a server that has torch loaded, so that a pair takes two s
 
 import os
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,7 @@ from training.trainer import BLANK, Rows, Share
 CLOSE = 1e-5  # of a weight: gradients of two processes are summed in another order
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -52,16 +52,10 @@ def _dtype_of(base: BaseModel) -> Any:
     """Give the numbers that the base itself is kept in; sums are made in float32 before."""
     import torch
 
-    config = base.config() or _fetched_config(base)
+    config = base.config() or {}  # that of a hub's model is in the cache by now: its weights were loaded
     name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
     found = getattr(torch, name, torch.float32)
     return found if isinstance(found, torch.dtype) and found.is_floating_point else torch.float32
-
-
-def _fetched_config(base: BaseModel) -> dict[str, Any]:
-    from transformers import AutoConfig
-
-    return dict(AutoConfig.from_pretrained(base.location, trust_remote_code=False).to_dict())
 
 
 def merged(base: BaseModel, adapter: Path, run: runs.LoraRun) -> Any:

@@ -151,11 +151,6 @@ class LoraRun:
             if int(file.stem.removeprefix("step-")) > step:
                 file.unlink(missing_ok=True)
 
-    @property
-    def is_ending(self) -> bool:
-        """Tell whether somebody asked it to stop: who wants to train now wants another one."""
-        return self.asked_to_stop() is not None
-
     def asked_to_stop(self) -> dict[str, Any] | None:
         """Give {"discard": bool} when somebody asked it to stop."""
         return _read(self.folder / STOP)
@@ -266,7 +261,12 @@ def create(workspace: Workspace, frozen: Mapping[str, Any], name: str | None = N
         wanted = json.loads(json.dumps(frozen))
         for run in runs(workspace):
             same = {key: value for key, value in run.frozen.items() if key != "created_at"} == wanted
-            if same and run.state in (WAITING, RUNNING) and name in (None, run.name) and not run.is_ending:
+            if (
+                same
+                and run.state in (WAITING, RUNNING)
+                and name in (None, run.name)
+                and run.asked_to_stop() is None
+            ):
                 return run
         chosen = name or _free_name(folder, frozen)
         if not NAME.fullmatch(chosen):

@@ -8,13 +8,11 @@ may finish. The stock trainer, killed like this, could not go on in 3 of 12 case
 import random
 import sys
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from curation.workspace import Workspace
 from tests.lora_workspace import QUICK, VERSION, difference, killable, trained_workspace, weights
@@ -40,11 +38,8 @@ MIDST: list[bool] = []
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield trained_workspace(tmp_path_factory.mktemp("kills") / "workspace")
-    torch.set_num_threads(before)
+def workspace(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return trained_workspace(tmp_path_factory.mktemp("kills") / "workspace")
 
 
 @pytest.fixture(scope="module")
