@@ -27,7 +27,7 @@ def _seeds(args: argparse.Namespace, bar: Bar) -> Answer:
 
     policy = Policy(args.policy, args.min_lines, args.max_lines, args.random_seed)
     licences = tuple(name for text in args.licences for name in text.split(",") if name)
-    settings = Settings(policy, args.per_language, licences, args.unknown_licences, args.workers)
+    settings = Settings(policy, args.per_language, args.total, licences, args.unknown_licences, args.workers)
     result = add_seeds(workspace_of(args), args.source, settings, bar)
     return Answer({**result.report, **_marks(result)})
 
@@ -247,6 +247,9 @@ def _add_seeds(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--per-language", type=int, default=0, metavar="N",
                         help="documents of a language that are used (default: all)")  # fmt: skip
+    parser.add_argument("--total", type=int, default=0, metavar="N",
+                        help="documents that are used, shared among languages as Magicoder's 80000: "
+                        "half Python, a sixteenth each of eight others")  # fmt: skip
     parser.add_argument("--policy", choices=("magicoder", "syntax"), default="magicoder",
                         help="consecutive lines by chance (default), or a whole function")  # fmt: skip
     parser.add_argument("--min-lines", type=int, default=1, metavar="N")

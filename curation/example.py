@@ -17,7 +17,7 @@ from curation.errors import WrongInput
 from curation.installed_code import PackageFile, harvest, package_files
 from curation.records import Sample, SeedSnippet, digest
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
-from curation.store import runs, samples, versions
+from curation.store import runs, samples, seeds, versions
 from curation.workspace import Workspace
 
 NAME = "example"
@@ -154,5 +154,5 @@ def _sample(seed: SeedSnippet, function: DocumentedFunction, file: PackageFile) 
 
 def _keep(stage: Stage, batch: list[tuple[SeedSnippet, Sample]]) -> None:
     with stage.db.transaction() as connection:
-        samples.add_seeds(connection, [seed for seed, _ in batch])
+        seeds.add(connection, [seed for seed, _ in batch])
         samples.add(connection, [sample for _, sample in batch])

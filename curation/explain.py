@@ -3,7 +3,7 @@
 from typing import Any
 
 from curation.errors import WrongInput
-from curation.store import decisions, reviews, runs, samples, versions
+from curation.store import decisions, reviews, runs, samples, seeds, versions
 from curation.store.database import Row
 from curation.verdicts import standings
 from curation.workspace import Workspace
@@ -43,7 +43,7 @@ def _origin(workspace: Workspace, row: Row[Any]) -> dict[str, Any]:
         "licence": row.licence,
         **({"extra": row.extra} if row.extra else {}),
     }
-    seed = samples.find_seed(workspace.database, row.seed_id) if row.seed_id else None
+    seed = seeds.find(workspace.database, row.seed_id) if row.seed_id else None
     if seed is not None:
         origin["seed"] = {
             "id": seed.id,

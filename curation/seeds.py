@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -22,23 +22,20 @@ from typing import Any
 from curation.code_filters import reason_to_leave_out
 from curation.code_sources import CodeSource, Position, open_source
 from curation.cutting import NoCut, Policy, cut
-from curation.document_twins import twins
 from curation.errors import WrongInput
-from curation.file_lock import locked
 from curation.installed_documents import GIVEN, InstalledSource
 from curation.licences import allow_list, decide, licence_reason_to_skip
-from curation.records import Document, SeedSnippet, Skipped, digest
+from curation.records import Document, Skipped, digest
 from curation.redaction import redact
+from curation.seed_comparison import compare, comparing, keep_compared, lines_of
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
 from curation.store import documents, runs
-from curation.store.database import Connection, Row
-from curation.store.documents import Decision, JudgedDocument
+from curation.store.database import Row
+from curation.store.documents import JudgedDocument
 from curation.workspace import Workspace
 
 CODE = "1"
 BATCH = 256  # documents judged and kept together: about a second of work, and all that a kill costs
-POLICIES = ("magicoder", "syntax")
-SAME, TWIN, OVER_QUOTA = "same_document", "near_duplicate_document", "over_quota"
 CRASHED = "crashed"
 UNCOUNTED = "unknown_language"  # no code: counted, and not put on record one by one
 
@@ -49,6 +46,7 @@ class Settings:
 
     policy: Policy = field(default_factory=Policy)
     per_language: int = 0  # documents of a language that are used; 0: all
+    total: int = 0  # documents that are used, shared among languages as Magicoder's 80,000; 0: no such limit
     licences: tuple[str, ...] = ()  # SPDX ids allowed beside curation/licences.py's list
     allow_unknown: bool = False  # documents whose licence nobody says
     workers: int = 0  # processes that judge; 0: one a processor, at most four
@@ -56,6 +54,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.per_language < 0:
             raise WrongInput(f"--per-language {self.per_language} must be 0 (all) or more")
+        if self.total < 0:
+            raise WrongInput(f"--total {self.total} must be 0 (no limit) or more")
+        if self.total and self.per_language:
+            raise WrongInput("--total and --per-language are two ways to say one thing; give one of them")
         if not 0 <= self.workers <= 64:
             raise WrongInput(f"--workers {self.workers} must be between 0 (one a processor) and 64")
         allow_list(self.licences)
@@ -71,6 +73,7 @@ class Settings:
             "max_lines": self.policy.max_lines, "random_seed": self.policy.random_seed,
             "per_document": self.policy.per_document, "per_language": self.per_language,
             "licences": sorted(self.licences), "allow_unknown": self.allow_unknown,
+            **({"total": self.total} if self.total else {}),  # absent in harvests of before there was one
         }  # fmt: skip
 
 
@@ -158,14 +161,13 @@ class _Harvest:
     def run(self, stage: Stage) -> Report:
         position, skipped = self._begin()
         self._read(stage, position, skipped)
-        with locked(self.workspace.folder / "seeds.lock"):  # two harvests may end at once
+        with comparing(self.workspace):  # two harvests may end at once
             stage.progress("comparing documents", 0, 0)
             compared = compare(self.workspace)
             with stage.finishing() as connection:
-                documents.decide(connection, compared.decisions)
-                documents.renew_seeds(connection, compared.seeds, POLICIES)
+                keep_compared(connection, compared)
                 documents.finish_harvest(connection, self.id)
-                runs.finish(connection, stage.run_id, {"documents": len(compared.decisions)})
+                runs.finish(connection, stage.run_id, {"documents": compared.documents})
         return {}
 
     def _begin(self) -> tuple[Position | None, Counter[str]]:
@@ -302,94 +304,3 @@ def _against(document: Document, text: str, settings: Settings) -> tuple[str | N
         return header, licence
     finding = reason_to_leave_out(text, document.path, document.language)
     return (None, {}) if finding is None else (finding.reason, dict(finding.evidence))
-
-
-def lines_of(text: str) -> list[bytes]:
-    """Give the lines with their ends, as curation/cutting.py numbers them: str.splitlines knows more ends."""
-    return text.encode().splitlines(keepends=True)
-
-
-# --- all documents beside each other ---
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What comparing came to."""
-
-    decisions: list[Decision]  # of the documents whose fate it changes
-    seeds: list[SeedSnippet]
-
-
-def compare(workspace: Workspace) -> Compared:
-    """Decide which of equal and nearly equal documents is used, and which are over a quota.
-
-    Of equal ones the first by source and path. The order of documents is that of their hashes, mixed by the
-    harvest's random seed for quotas, so that a larger quota takes more and never others.
-    """
-    settings = {row.id: row.settings for row in documents.harvests(workspace.database)}
-    with workspace.database.reading() as connection:
-        found = list(documents.candidates(connection))
-        reasons = _same(found)
-        left = [row for row in found if row.seq not in reasons]
-        reasons |= _twins(connection, left)
-        left = [row for row in left if row.seq not in reasons]
-        reasons |= _over_quota(left, settings)
-        kept = [row for row in left if row.seq not in reasons]
-        seeds = list(_seeds(connection, kept, settings))
-    decisions = [Decision(row.seq, *reasons.get(row.seq, (None, {}))) for row in found]
-    return Compared(decisions, seeds)
-
-
-Reasons = dict[int, tuple[str, dict[str, Any]]]  # by the document's number
-
-
-def _same(found: Iterable[Row[Any]]) -> Reasons:
-    by_hash: dict[str, list[Row[Any]]] = {}
-    for row in found:
-        by_hash.setdefault(row.hash, []).append(row)
-    reasons: Reasons = {}
-    for rows in by_hash.values():
-        keeper, *others = sorted(rows, key=lambda row: (row.source, row.path, row.harvest_id))
-        reasons |= {row.seq: (SAME, _place_of(keeper)) for row in others}
-    return reasons
-
-
-def _place_of(row: Row[Any]) -> dict[str, Any]:
-    return {"kept": {"source": row.source, "path": row.path}}
-
-
-def _twins(connection: Connection, left: Sequence[Row[Any]]) -> Reasons:
-    by_hash = {row.hash: row for row in left}
-    found = twins(documents.texts(connection, sorted(by_hash)))
-    return {
-        by_hash[hash].seq: (TWIN, {**_place_of(by_hash[twin.keeper]), "jaccard": round(twin.score, 4)})
-        for hash, twin in found.items()
-    }
-
-
-def _over_quota(left: Sequence[Row[Any]], settings: dict[str, Any]) -> Reasons:
-    groups: dict[tuple[str, str], list[Row[Any]]] = {}
-    for row in left:
-        if settings[row.harvest_id]["per_language"]:
-            groups.setdefault((row.harvest_id, row.language), []).append(row)
-    reasons: Reasons = {}
-    for (harvest, _), rows in groups.items():
-        limit, mixed = settings[harvest]["per_language"], str(settings[harvest]["random_seed"])
-        rows.sort(key=lambda row: digest(mixed, row.hash))
-        reasons |= {row.seq: (OVER_QUOTA, {"limit": limit}) for row in rows[limit:]}
-    return reasons
-
-
-def _seeds(
-    connection: Connection, kept: Sequence[Row[Any]], settings: dict[str, Any]
-) -> Iterator[SeedSnippet]:
-    for row in kept:
-        text = dict(documents.texts(connection, [row.hash])).get(row.hash, "")
-        lines = lines_of(text)
-        for first, last in row.cuts:
-            snippet = b"".join(lines[first - 1 : last]).decode()
-            yield SeedSnippet(
-                digest(row.hash, str(first), str(last)), row.hash, first, last, snippet,
-                row.language, row.source, row.path, row.licence, row.licence_evidence,
-                settings[row.harvest_id]["policy"],
-            )  # fmt: skip

@@ -18,7 +18,7 @@ from curation.errors import WrongInput
 from curation.records import Document, digest
 from curation.seeds import Settings, add_seeds
 from curation.store import documents
-from curation.store.samples import find_seed
+from curation.store.seeds import find as find_seed
 from curation.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,15 +5,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
-from curation.records import SeedSnippet
-from curation.store.database import Database
-from curation.store.tables import document, document_text, harvest, sample, seed
+from curation.store.database import Database, now
+from curation.store.tables import document, document_rescue, document_text, harvest
 
 KEPT, DROPPED = "kept", "dropped"
 READING, COMPARING = "reading", "comparing"  # the stages that drop: a document by itself, or beside others
+RESCUED = "rescued"  # the stage of a document that is kept because a person wants it
 PAGE = 1_000
 LEVEL = 6  # of zlib: its default; half the size of level 1 at a third of the speed
 
@@ -109,10 +121,11 @@ def add(connection: Connection, harvest_id: str, judged: Sequence[JudgedDocument
 def text_of(db: Database, hash: str) -> str | None:
     """Give a document's text, secrets replaced; None: there is none."""
     with db.reading() as connection:
-        return _text(connection, hash)
+        return text_in(connection, hash)
 
 
-def _text(connection: Connection, hash: str) -> str | None:
+def text_in(connection: Connection, hash: str) -> str | None:
+    """See `text_of`."""
     query = select(document_text.c.packed).where(document_text.c.hash == hash)
     packed = connection.execute(query).scalar()
     return None if packed is None else unpack(packed)
@@ -120,48 +133,65 @@ def _text(connection: Connection, hash: str) -> str | None:
 
 COMPARED = (
     "seq", "harvest_id", "source", "path", "hash", "language", "licence", "licence_evidence", "cuts", "state",
+    "stage", "reason", "evidence",
 )  # fmt: skip
 
 
 def candidates(connection: Connection) -> Iterator[Row[Any]]:
-    """Give every document that nothing in itself stands against, whatever comparing made of it, by seq."""
+    """Give every document that nothing in itself stands against or that a person wants, whatever comparing
+    made of it, by seq. `rescue` is the id of the person's word, or None."""
     columns = [document.c[name] for name in COMPARED]
-    query = select(*columns).where(document.c.stage.is_distinct_from(READING)).order_by(document.c.seq)
-    yield from connection.execution_options(yield_per=PAGE).execute(query)
+    word = _word_on_it()
+    query = select(*columns, document_rescue.c.id.label("rescue")).select_from(document.outerjoin(*word))
+    wanted = or_(document.c.stage.is_distinct_from(READING), document_rescue.c.id.is_not(None))
+    query = query.where(wanted).order_by(document.c.seq)
+    found: Iterator[Row[Any]] = iter(connection.execution_options(yield_per=PAGE).execute(query))
+    yield from found
+
+
+def _word_on_it() -> tuple[Table, ColumnElement[bool]]:
+    """Join documents to what a person said of them: by harvest, path and content."""
+    same = (
+        (document_rescue.c.document_hash == document.c.hash)
+        & (document_rescue.c.path == document.c.path)
+        & (document_rescue.c.harvest_id == document.c.harvest_id)
+        & document_rescue.c.active.is_(True)
+    )
+    return document_rescue, same
 
 
 def texts(connection: Connection, hashes: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Give (hash, text) of documents, in the order asked for."""
     for hash in hashes:
-        text = _text(connection, hash)
+        text = text_in(connection, hash)
         if text is not None:
             yield hash, text
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What comparing made of a document; no reason: it is used."""
+    """What became of a document beside the others. Stage None: used; RESCUED: a person said so."""
 
     seq: int
+    stage: str | None = None
     reason: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    cuts: Sequence[tuple[int, int]] = ()
+
+    @property
+    def state(self) -> str:
+        return KEPT if self.stage in (None, RESCUED) else DROPPED
 
 
 def decide(connection: Connection, decisions: Sequence[Decision]) -> None:
-    """Write what comparing made of documents, in place of what it made before."""
-    statement = (
-        update(document)
-        .where(document.c.seq == bindparam("number"))
-        .values(
-            state=bindparam("new_state"), stage=bindparam("new_stage"), reason=bindparam("new_reason"),
-            evidence=bindparam("new_evidence"),
-        )
-    )  # fmt: skip
+    """Write what became of documents, in place of what was there before."""
+    names = ("state", "stage", "reason", "evidence", "cuts")
+    statement = update(document).where(document.c.seq == bindparam("number"))
+    statement = statement.values({name: bindparam(f"new_{name}") for name in names})
     rows = [
         {
-            "number": one.seq, "new_state": DROPPED if one.reason else KEPT,
-            "new_stage": COMPARING if one.reason else None, "new_reason": one.reason,
-            "new_evidence": dict(one.evidence),
+            "number": one.seq, "new_state": one.state, "new_stage": one.stage, "new_reason": one.reason,
+            "new_evidence": dict(one.evidence), "new_cuts": [list(cut) for cut in one.cuts],
         }
         for one in decisions
     ]  # fmt: skip
@@ -169,33 +199,53 @@ def decide(connection: Connection, decisions: Sequence[Decision]) -> None:
         connection.execute(statement, rows)
 
 
-# --- seeds ---
+def find(db: Database, seq: int) -> Row[Any] | None:
+    """Give a document with the settings of its harvest and what the source was given as."""
+    joined = document.join(harvest, harvest.c.id == document.c.harvest_id)
+    query = select(document, harvest.c.given, harvest.c.settings.label("asked")).select_from(joined)
+    with db.reading() as connection:
+        return connection.execute(query.where(document.c.seq == seq)).first()
 
 
-def renew_seeds(connection: Connection, wanted: Sequence[SeedSnippet], methods: Sequence[str]) -> None:
-    """Make the seeds of these methods these: add what is new, take away what no document brings any more.
-
-    A seed that a sample was made from stays as it is, because the sample's origin must be readable.
-    """
-    used_ids = select(sample.c.seed_id).where(sample.c.seed_id.is_not(None))
-    used = set(connection.execute(used_ids).scalars())
-    ids = {one.id for one in wanted} | used
-    known = select(seed.c.id).where(seed.c.method.in_(methods))
-    stale = [id for id in connection.execute(known).scalars() if id not in ids]
-    for first in range(0, len(stale), PAGE):
-        connection.execute(delete(seed).where(seed.c.id.in_(stale[first : first + PAGE])))
-    new = [one for one in wanted if one.id not in used]
-    for first in range(0, len(new), PAGE):
-        _put_seeds(connection, new[first : first + PAGE])
+def used_with(db: Database, hash: str) -> Row[Any] | None:
+    """Give the document with this content that is used, if one is."""
+    query = select(document).where(document.c.hash == hash, document.c.state == KEPT)
+    with db.reading() as connection:
+        return connection.execute(query.order_by(document.c.seq).limit(1)).first()
 
 
-def _put_seeds(connection: Connection, seeds: Sequence[SeedSnippet]) -> None:
-    """Write seeds; of equal documents another one may be the keeper by now."""
-    names = SeedSnippet.__slots__
-    statement = insert_or_ignore(seed)
-    changed = {name: statement.excluded[name] for name in names if name != "id"}
-    rows = [{name: getattr(one, name) for name in names} for one in seeds]
-    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed), rows)
+# --- what a person said ---
+
+
+def note_rescue(connection: Connection, row: Row[Any], person: str, active: bool) -> None:
+    """Put on record that a person wants a document used, or no longer; its newest word counts."""
+    of_it = (
+        document_rescue.c.harvest_id == row.harvest_id,
+        document_rescue.c.path == row.path,
+        document_rescue.c.document_hash == row.hash,
+    )
+    connection.execute(update(document_rescue).where(*of_it).values(active=False))
+    connection.execute(insert(document_rescue).values(
+        harvest_id=row.harvest_id, path=row.path, document_hash=row.hash, stage=row.stage,
+        reason=row.reason, evidence=row.evidence, person=person, at=now(), active=active,
+    ))  # fmt: skip
+
+
+def rescues(db: Database, row: Row[Any]) -> list[Row[Any]]:
+    """Give what persons said of a document, the newest first."""
+    query = select(document_rescue).where(
+        document_rescue.c.document_hash == row.hash,
+        document_rescue.c.path == row.path,
+        document_rescue.c.harvest_id == row.harvest_id,
+    )
+    with db.reading() as connection:
+        return list(connection.execute(query.order_by(document_rescue.c.id.desc())).all())
+
+
+def overruled(connection: Connection) -> dict[int, Row[Any]]:
+    """Give what persons overruled, by the number of their word."""
+    query = select(document_rescue).where(document_rescue.c.active.is_(True))
+    return {row.id: row for row in connection.execute(query)}
 
 
 # --- counts ---

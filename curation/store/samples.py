@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
-from curation.records import Sample, SeedSnippet
+from curation.records import Sample
 from curation.store import places, runs, search
 from curation.store.database import Database
-from curation.store.tables import sample, seed, source_file
+from curation.store.tables import sample, source_file
 
 PAGE = 1_000  # rows a query fetches at a time; bounds memory, not a result
 
@@ -48,15 +48,6 @@ def add(connection: Connection, samples: Sequence[Sample]) -> int:
 def _count(connection: Connection) -> int:
     # Rows are never deleted, so the highest number counts them without a scan.
     return int(connection.execute(select(func.coalesce(func.max(sample.c.seq), 0))).scalar_one())
-
-
-def add_seeds(connection: Connection, seeds: Sequence[SeedSnippet]) -> None:
-    """Keep seed snippets; those already there change nothing."""
-    if seeds:
-        statement = insert_or_ignore(seed).on_conflict_do_nothing(index_elements=["id"])
-        connection.execute(
-            statement, [{name: getattr(s, name) for name in SeedSnippet.__slots__} for s in seeds]
-        )
 
 
 def read(db: Database, seqs: Sequence[int]) -> list[Row[Any]]:
@@ -132,11 +123,6 @@ def find(db: Database, id: str) -> Row[Any] | None:
             select(sample).where(sample.c.id >= id, sample.c.id < id + "g").limit(2)
         ).all()
     return rows[0] if len(rows) == 1 else None
-
-
-def find_seed(db: Database, id: str) -> Row[Any] | None:
-    with db.reading() as connection:
-        return connection.execute(select(seed).where(seed.c.id == id)).first()
 
 
 def count(db: Database) -> int:

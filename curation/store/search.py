@@ -1,16 +1,20 @@
-"""Finding samples by their words. The one place that knows how this database indexes text.
+"""Finding samples and seeds by their words. The one place that knows how this database indexes text.
 
-SQLite: an FTS5 table over instruction, input and response that takes the texts from `sample`. Another
-server needs the same two verbs: `add` and `matching`.
+SQLite: an FTS5 table over instruction, input and response that takes the texts from `sample`, and one over
+text, path and source of seeds. Another server needs the same verbs: `add` and `matching` for samples,
+`add_seeds`, `forget_seeds` and `seeds_matching` for seeds.
 """
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, select, text
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, Select, func, select, text
 
-from curation.store.tables import sample_text
+from curation.store.tables import sample_text, seed_text
 
 LONGEST = 1_000  # characters of a search that are read
 MOST_PARTS = 32  # words and phrases of a search that are read
@@ -40,6 +44,35 @@ def matching(search: str) -> Select[Any] | None:
     if expression is None:
         return None
     return select(sample_text.c.rowid).where(sample_text.c.sample_text.op("MATCH")(expression))
+
+
+def add_seeds(connection: Connection, rows: Sequence[Any]) -> None:
+    """Index seeds: rows of seq, text, path and source."""
+    _seed_words(connection, "INSERT INTO seed_text(rowid, text, path, source) VALUES (:a, :b, :c, :d)", rows)
+
+
+def forget_seeds(connection: Connection, rows: Sequence[Any]) -> None:
+    """Take seeds out of the index. The texts must be those that were indexed: it knows no others."""
+    statement = (
+        "INSERT INTO seed_text(seed_text, rowid, text, path, source) VALUES ('delete', :a, :b, :c, :d)"
+    )
+    _seed_words(connection, statement, rows)
+
+
+def _seed_words(connection: Connection, statement: str, rows: Sequence[Any]) -> None:
+    if rows:
+        connection.execute(text(statement), [dict(zip("abcd", row, strict=True)) for row in rows])
+
+
+def seeds_matching(connection: Connection, search: str) -> npt.NDArray[np.int64]:
+    """Give the numbers of all seeds that hold what was typed (see `matching`); none without a word."""
+    expression = _expression(search)
+    if expression is None:
+        return np.empty(0, np.int64)
+    # As one text: a row each would take five times as long, of which most is making the rows.
+    query = select(func.group_concat(seed_text.c.rowid)).where(seed_text.c.seed_text.op("MATCH")(expression))
+    found = connection.execute(query).scalar() or ""
+    return np.fromstring(found, np.int64, sep=",")
 
 
 def _expression(search: str) -> str | None:

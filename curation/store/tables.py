@@ -60,6 +60,29 @@ seed = Table(
     Column("method", Text, nullable=False, server_default="comment-function"),  # how it was cut
 )
 
+# What lists of seeds count and order by, in one narrow row (curation/store/seeds.py keeps it true).
+seed_place = Table(
+    "seed_place",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),  # order in which they came
+    Column("seed_id", Text, ForeignKey("seed.id"), nullable=False, unique=True),
+    Column("language", Text, nullable=False),  # this and the next three: copies
+    Column("source", Text, nullable=False),
+    Column("licence", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("lines", Integer, nullable=False),
+    Column("chars", Integer, nullable=False),  # of the text
+    sqlite_autoincrement=True,  # no number is given twice: pages are named by them
+)
+
+# The words of every seed: its text, path and source. It holds no texts, only where their words are.
+seed_text = table("seed_text", column("rowid"), column("seed_text"))
+MAKE_SEED_TEXT = (
+    "CREATE VIRTUAL TABLE seed_text USING fts5("
+    "text, path, source, content='', tokenize='unicode61', prefix='3')"
+)
+event.listen(metadata, "after_create", DDL(MAKE_SEED_TEXT).execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]
+
 # One source of code, as a person named it, and how far it was read.
 harvest = Table(
     "harvest",
@@ -89,11 +112,33 @@ document = Table(
     Column("cuts", JSON, nullable=False),  # [[first line, last line], ...], from 1, inclusive
     Column("redacted", JSON, nullable=False),  # {kind: n}
     Column("state", Text, nullable=False),  # kept | dropped
-    Column("stage", Text),  # where it was dropped: "reading" by itself, "comparing" beside the others
+    # Where it was dropped: "reading" by itself, "comparing" beside the others. Kept ones have none, or
+    # "rescued" and the reason that a person overruled.
+    Column("stage", Text),
     Column("reason", Text),
     Column("evidence", JSON, nullable=False),
     UniqueConstraint("harvest_id", "source", "path"),
-    Index("ix_document_state_reason", "state", "reason", "language"),
+    # What lists of documents count by: read from the index alone.
+    Index("ix_document_facts", "state", "stage", "reason", "language", "source", "licence", "harvest_id",
+          "lines", "bytes"),
+)  # fmt: skip
+
+# Documents that a person wants used whatever stands against them. By path and content, so that it holds
+# when the source is read anew.
+document_rescue = Table(
+    "document_rescue",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("harvest_id", Text, ForeignKey("harvest.id"), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("document_hash", Text, nullable=False),
+    Column("stage", Text, nullable=False),  # this and the next two: what was overruled
+    Column("reason", Text, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("active", Boolean, nullable=False),  # the newest row of a document counts
+    Index("ix_document_rescue_document_hash", "document_hash"),
 )
 
 # The text of a document, secrets replaced, compressed: what a snippet is shown in, and cut from.

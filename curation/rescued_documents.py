@@ -1,0 +1,119 @@
+"""Rescue: a person wants a document used that was left out, or takes that word back.
+
+A rescued document goes before every rule but one, at once and in all later harvests: only an equal document
+that is used already stands in its way, for then its snippet is there. Nothing is compared anew: what other
+documents come to does not change by it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from curation.cutting import NoCut
+from curation.errors import WrongInput
+from curation.file_lock import tried
+from curation.seed_comparison import LOCK, SAME, cut_anew, snippet_of
+from curation.store import documents, seeds
+from curation.store.database import Connection, Row
+from curation.store.documents import COMPARING, KEPT, READING, RESCUED, Decision
+from curation.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Rescued:
+    """What came of a person's word."""
+
+    changed: bool  # False: it was so already
+    message: str
+    seeds: int = 0  # that came, or went
+
+
+def rescue_document(workspace: Workspace, seq: int, person: str) -> Rescued:
+    """Use a document whatever the rules say. Raises WrongInput when that cannot be, with the reason."""
+    with _changing(workspace), workspace.database.transaction() as connection:
+        row = _found(workspace, seq)
+        if row.state == KEPT:
+            return Rescued(False, "This document is used already.")
+        _refuse_a_copy(workspace, row)
+        cuts = _cuts(connection, row)
+        documents.note_rescue(connection, row, person, True)
+        documents.decide(connection, [Decision(seq, RESCUED, row.reason, row.evidence, cuts)])
+        text = dict(documents.texts(connection, [row.hash]))[row.hash]
+        number = seeds.add(connection, [snippet_of(row, one, text, row.asked["policy"]) for one in cuts])
+    return Rescued(True, "The document is used now; its snippet is among the seeds.", number)
+
+
+def leave_out_again(workspace: Workspace, seq: int, person: str) -> Rescued:
+    """Take back that a person wanted a document. A seed that a sample was made from stays.
+
+    Raises WrongInput when nobody wanted it.
+    """
+    with _changing(workspace), workspace.database.transaction() as connection:
+        row = _found(workspace, seq)
+        word = next((one for one in documents.rescues(workspace.database, row) if one.active), None)
+        if word is None:
+            raise WrongInput("Nobody put this document back, so there is nothing to take back; read it again")
+        documents.note_rescue(connection, _as_overruled(row, word), person, False)
+        if row.stage != RESCUED:
+            return Rescued(True, "The word is taken back. An equal document is used in this one's place.")
+        stage = READING if word.stage == READING else COMPARING
+        cuts = [] if stage == READING else row.cuts
+        documents.decide(connection, [Decision(seq, stage, word.reason, word.evidence, cuts)])
+        ids = [snippet_of(row, (first, last), "", "").id for first, last in row.cuts]
+        seeds.remove(connection, ids)
+    return Rescued(True, "The document is left out again.", len(ids))
+
+
+@contextmanager
+def _changing(workspace: Workspace) -> Iterator[None]:
+    with tried(workspace.folder / LOCK) as is_ours:
+        if not is_ours:
+            raise WrongInput("Documents are being compared at this moment; try again when that is done")
+        yield
+
+
+def _found(workspace: Workspace, seq: int) -> Row[Any]:
+    row = documents.find(workspace.database, seq)
+    if row is None:
+        raise WrongInput("This document is gone: its source was read again. Look for it in the list")
+    return row
+
+
+def _refuse_a_copy(workspace: Workspace, row: Row[Any]) -> None:
+    twin = documents.used_with(workspace.database, row.hash) if row.hash else None
+    if twin is not None or row.reason == SAME:
+        where = f"{twin.source}: {twin.path}" if twin is not None else "another place"
+        raise WrongInput(f"An equal document is used already ({where}), so its snippet is there")
+
+
+def _cuts(connection: Connection, row: Row[Any]) -> list[tuple[int, int]]:
+    if row.cuts:
+        return [(first, last) for first, last in row.cuts]
+    if documents.text_in(connection, row.hash) is None:
+        raise WrongInput(
+            f"The text of this document was not kept ({row.reason.replace('_', ' ')}), so nothing can be cut "
+            "from it; mend the source and harvest it again"
+        )
+    found = cut_anew(connection, row, row.asked)
+    if isinstance(found, NoCut):
+        raise WrongInput(
+            f"Nothing can be cut from this document ({found.reason.replace('_', ' ')}); "
+            "other lengths or the other policy may find something"
+        )
+    return found
+
+
+def _as_overruled(row: Row[Any], word: Row[Any]) -> Any:
+    """Give the document as it was before the person's word."""
+    return _Overruled(row.harvest_id, row.path, row.hash, word.stage, word.reason, word.evidence)
+
+
+@dataclass(frozen=True)
+class _Overruled:
+    harvest_id: str
+    path: str
+    hash: str
+    stage: str
+    reason: str
+    evidence: dict[str, Any]
