@@ -82,9 +82,15 @@ def _found(workspace: Workspace, seq: int) -> Row[Any]:
 
 def _refuse_a_copy(workspace: Workspace, row: Row[Any]) -> None:
     twin = documents.used_with(workspace.database, row.hash) if row.hash else None
-    if twin is not None or row.reason == SAME:
-        where = f"{twin.source}: {twin.path}" if twin is not None else "another place"
-        raise WrongInput(f"An equal document is used already ({where}), so its snippet is there")
+    if twin is not None:
+        raise WrongInput(
+            f"An equal document is used already ({twin.source}: {twin.path}), so its snippet is there"
+        )
+    if row.reason == SAME:
+        kept = row.evidence["kept"]
+        raise WrongInput(
+            f"An equal document stands for this one ({kept['source']}: {kept['path']}); put that one back"
+        )
 
 
 def _cuts(connection: Connection, row: Row[Any]) -> list[tuple[int, int]]:
