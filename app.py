@@ -12,9 +12,9 @@ def _count(number: int) -> str:
 
 
 def _menu() -> dict[str, list["st.Page"]]:  # type: ignore[name-defined]
-    rows, questions, waiting, runs = 0, 0, 0, 0
+    seeds, rows, questions, waiting, runs = 0, 0, 0, 0, 0
     try:
-        rows, questions, waiting = ui.menu_counts()
+        seeds, rows, questions, waiting = ui.menu_counts()
         runs = ui.count_runs()
     except Exception as error:  # the page itself will say it, too; a menu must always be there
         ui.log.error("counting for the menu", exc_info=error)
@@ -25,6 +25,9 @@ def _menu() -> dict[str, list["st.Page"]]:  # type: ignore[name-defined]
     return {
         "": [page("overview", "Overview", "dashboard", default=True)],
         "Create": [
+            page("harvest", "Harvest", "agriculture"),
+            page("seeds", f"Seeds{_count(seeds)}", "grass"),
+            page("documents", "Documents", "folder_open", visibility="hidden"),
             page("import", "Import", "upload_file"),
             page("samples", f"Samples{_count(rows)}", "table_rows"),
             page("row", "Row", "article", visibility="hidden"),

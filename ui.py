@@ -13,6 +13,7 @@ import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from curation.errors import WrongInput as WrongInput
 from curation.hidden_characters import hidden_in, revealed
 from curation.pair_browser import PairBrowser
 from curation.records import question_of
-from curation.store import browsing, runs, samples, versions
+from curation.store import browsing, runs, samples, seeds, versions
 from curation.word_diff import Span, word_diff
 from curation.workspace import Workspace
 from training import run as training_runs
@@ -37,6 +38,9 @@ ROOT = Path(__file__).resolve().parent
 PAGES = {
     "overview": "pages/overview/overview.py",
     "import": "pages/create/import_samples.py",
+    "harvest": "pages/create/harvest.py",
+    "seeds": "pages/create/seeds.py",
+    "documents": "pages/create/documents.py",
     "samples": "pages/create/samples.py",
     "clean": "pages/curate/clean.py",
     "near-duplicates": "pages/curate/near_duplicates.py",
@@ -175,11 +179,12 @@ def newest_version_is_current() -> bool | None:
     return _newest_is_current(str(folder()), stamp())
 
 
-def menu_counts() -> tuple[int, int, int]:
-    """Count what the menu shows: samples, open questions, jobs that wait or run."""
+def menu_counts() -> tuple[int, int, int, int]:
+    """Count what the menu shows: seeds, samples, open questions, jobs that wait or run."""
     db = workspace().database
     questions = review_counts()
-    return samples.count(db), questions["open"] + questions["disputed"], len(jobs.active(folder()))
+    active = len(jobs.active(folder()))
+    return seeds.count(db), samples.count(db), questions["open"] + questions["disputed"], active
 
 
 def count_runs() -> int:
@@ -698,6 +703,120 @@ def show_fact(label: str, value: str, more: str = "") -> None:
         st.markdown(f"#### {plain(value)}")
         if more:
             st.caption(plain(more))
+
+
+# --- facets and code -----------------------------------------------------------------------------
+
+
+def _component(name: str) -> Any:
+    """Make a component of ours out of its two files: it sets text and never parses any."""
+    css, js = ((ROOT / "components" / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    return st.components.v2.component(f"winnow_{name}", css=css, js=js)
+
+
+_FACETS, _CODE = _component("facets"), _component("code")
+FACET_ROWS = 8  # values of a facet that are shown; the rest is counted below them
+_RANGE = re.compile(r"(\d{1,6})-(\d{1,6})", re.ASCII)
+
+
+def facet(
+    field: str,
+    label: str,
+    counts: Mapping[str, int],
+    chosen: str | None,
+    shown: Callable[[str], str] = str,
+    rows: int = FACET_ROWS,
+) -> dict[str, Any]:
+    """Describe a facet: a bar for each value, the most rows first. `field` is a parameter of the address."""
+    values = list(counts.items())[:rows]
+    if chosen and chosen not in dict(values):
+        values.append((chosen, counts.get(chosen, 0)))
+    most = max((number for _, number in values), default=1) or 1
+    more = len(counts) - len(values)
+    return {
+        "field": field,
+        "label": label,
+        "bars": [
+            _bar(value, shown(value), number, most, value == chosen, f"{shown(value)}: {number:,}")
+            for value, number in values
+        ],
+        "more": f"and {more:,} more" if more > 0 else "",
+    }
+
+
+def histogram(
+    field: str, label: str, bars: Sequence[Any], chosen: tuple[int, int] | None, noun: str
+) -> dict[str, Any]:
+    """Describe a histogram of `facts.Bar`s: each filters by its range, with the shift key up to it."""
+    most = max((bar.rows for bar in bars), default=1) or 1
+    found = []
+    for bar in bars:
+        is_in = chosen is not None and chosen[0] <= bar.high and bar.low <= chosen[1]
+        span = str(bar.low) if bar.low == bar.high else f"{bar.low}-{bar.high}"
+        one = _bar(f"{bar.low}-{bar.high}", span, bar.rows, most, is_in, f"{span} {noun}: {bar.rows:,}")
+        found.append({**one, "outside": chosen is not None and not is_in})
+    return {
+        "field": field,
+        "label": label,
+        "bars": found,
+        "upright": True,
+        "more": "Shift-click: up to there",
+    }
+
+
+def _bar(value: str, label: str, rows: int, most: int, is_chosen: bool, title: str) -> dict[str, Any]:
+    return {
+        "value": value,
+        "label": revealed(label),
+        "rows": f"{rows:,}",
+        "share": rows / most,
+        "chosen": is_chosen,
+        "title": revealed(title),
+    }
+
+
+def range_of(text: str | None) -> tuple[int, int] | None:
+    """Read a range out of the address; None when it is none."""
+    found = _RANGE.fullmatch(text or "")
+    return (int(found[1]), int(found[2])) if found and int(found[1]) <= int(found[2]) else None
+
+
+def show_facets(described: Sequence[Mapping[str, Any]], key: str, clear: Sequence[str] = ()) -> None:
+    """Show facets; a press on a bar filters by it, a second one takes the filter away."""
+    _FACETS(data={"facets": list(described)}, key=key, on_pick_change=lambda: _pick(key, clear))
+
+
+def _pick(key: str, clear: Sequence[str]) -> None:
+    picked = st.session_state[key].pick
+    if not picked:
+        return
+    field, value = str(picked["field"]), str(picked["value"])
+    known, pressed = range_of(st.query_params.get(field)), range_of(value)
+    if picked["extend"] and known and pressed:
+        value = f"{min(known[0], pressed[0])}-{max(known[1], pressed[1])}"
+    elif picked["chosen"] and (pressed is None or pressed == known):
+        value = ""
+    set_query(clear, **{field: value})
+
+
+def code_card(
+    title: str, note: str, lines: Sequence[str], first: int, span: tuple[int, int]
+) -> dict[str, Any]:
+    """Describe lines of code, the first of them numbered `first`; those of `span` stand out."""
+    return {
+        "title": revealed(title),
+        "note": revealed(note),
+        "lines": [revealed(line) for line in lines],
+        "first": first,
+        "from": span[0],
+        "to": span[1],
+    }
+
+
+def show_code(cards: Sequence[Mapping[str, Any]], key: str, columns: int = 1, height: int = 0) -> None:
+    """Show cards of code, as text. Each has `height` pixels (0: as many as its lines take)."""
+    item = sha256(json.dumps([cards, columns, height]).encode()).hexdigest()
+    _CODE(data={"cards": list(cards), "columns": columns, "height": height, "item": item}, key=key)
 
 
 # --- two texts side by side ----------------------------------------------------------------------

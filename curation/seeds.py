@@ -260,6 +260,11 @@ def _keep_settings(settings: Settings) -> None:
     """Begin a process that judges. It ends with the one it judges for: its queue alone would never tell."""
     global _settings
     _settings = settings
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

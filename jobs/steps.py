@@ -44,6 +44,19 @@ def _run_import(workspace: Workspace, given: dict[str, Any], show: Show) -> Outc
     return _outcome(result, [f"{bad:,} rows could not be used"] if bad else [])
 
 
+def _run_seeds(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.cutting import Policy
+    from curation.seeds import Settings as SeedSettings
+    from curation.seeds import add_seeds
+
+    source = given.pop("source")
+    names = ("policy", "min_lines", "max_lines", "random_seed")
+    cut = {name: given.pop(name) for name in names if name in given}
+    policy = Policy(kind=cut.pop("policy", Policy().kind), **cut)
+    given["licences"] = tuple(given.get("licences", ()))
+    return _outcome(add_seeds(workspace, source, SeedSettings(policy, **given), show))
+
+
 def _run_clean(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
     from curation.clean import clean
 
@@ -139,6 +152,11 @@ def _base_name(settings: Settings) -> str:
     return str(settings.get("file", "")).rstrip("/").rsplit("/", 1)[-1]
 
 
+def _source_name(settings: Settings) -> str:
+    source = str(settings.get("source", ""))
+    return "the installed packages" if source == "installed" else source.rstrip("/").rsplit("/", 1)[-1]
+
+
 def _benchmark_names(settings: Settings) -> str:
     return ", ".join(str(one).split("=")[0] for one in settings.get("benchmarks", ()))
 
@@ -155,6 +173,22 @@ STEPS: dict[str, Step] = {
         ("file", "name", "licence", "instruction", "input", "response"),
         _run_import,
         ("file",),
+    ),
+    "seeds": Step(
+        lambda given: f"Harvest {_source_name(given)}",
+        (
+            "source",
+            "policy",
+            "min_lines",
+            "max_lines",
+            "random_seed",
+            "per_language",
+            "total",
+            "licences",
+            "allow_unknown",
+        ),
+        _run_seeds,
+        ("source",),
     ),
     "clean": Step(lambda given: "Drop exact duplicates", ("rule",), _run_clean),
     "near-duplicates": Step(lambda given: "Find near-duplicates", NEAR, _run_near_duplicates),
@@ -223,6 +257,9 @@ def settled(settings: Settings) -> dict[str, Any]:
     for key in ("file", "to"):
         if isinstance(plain.get(key), str) and not plain[key].startswith("hf:"):
             plain[key] = os.path.abspath(os.path.expanduser(plain[key]))
+    source = plain.get("source")
+    if isinstance(source, str) and os.path.exists(os.path.expanduser(source)) and source != "installed":
+        plain["source"] = os.path.abspath(os.path.expanduser(source))
     if isinstance(plain.get("benchmarks"), list):
         plain["benchmarks"] = [_settled_benchmark(str(one)) for one in plain["benchmarks"]]
     return plain

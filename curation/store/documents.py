@@ -207,6 +207,13 @@ def find(db: Database, seq: int) -> Row[Any] | None:
         return connection.execute(query.where(document.c.seq == seq)).first()
 
 
+def at(db: Database, source: str, path: str) -> Row[Any] | None:
+    """Give the document at a place; of several harvests the first."""
+    query = select(document).where(document.c.source == source, document.c.path == path)
+    with db.reading() as connection:
+        return connection.execute(query.order_by(document.c.seq).limit(1)).first()
+
+
 def used_with(db: Database, hash: str) -> Row[Any] | None:
     """Give the document with this content that is used, if one is."""
     query = select(document).where(document.c.hash == hash, document.c.state == KEPT)
@@ -217,7 +224,7 @@ def used_with(db: Database, hash: str) -> Row[Any] | None:
 # --- what a person said ---
 
 
-def note_rescue(connection: Connection, row: Row[Any], person: str, active: bool) -> None:
+def note_rescue(connection: Connection, row: Row[Any], person: str, wanted: bool) -> None:
     """Put on record that a person wants a document used, or no longer; its newest word counts."""
     of_it = (
         document_rescue.c.harvest_id == row.harvest_id,
@@ -227,7 +234,7 @@ def note_rescue(connection: Connection, row: Row[Any], person: str, active: bool
     connection.execute(update(document_rescue).where(*of_it).values(active=False))
     connection.execute(insert(document_rescue).values(
         harvest_id=row.harvest_id, path=row.path, document_hash=row.hash, stage=row.stage,
-        reason=row.reason, evidence=row.evidence, person=person, at=now(), active=active,
+        reason=row.reason, evidence=row.evidence, person=person, at=now(), wanted=wanted, active=wanted,
     ))  # fmt: skip
 
 

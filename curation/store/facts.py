@@ -138,7 +138,7 @@ class Facts:
 
     def place_of(self, mask: Mask, order: Order, seq: int) -> int | None:
         """Give the place of a row in a view, from 0; None when it is not in it."""
-        keys, places = self._ordered(order)
+        _, places = self._ordered(order)
         found = np.flatnonzero(self.seqs[places[mask[places]]] == seq)
         return int(found[0]) if len(found) else None
 

@@ -137,7 +137,8 @@ document_rescue = Table(
     Column("evidence", JSON, nullable=False),
     Column("person", Text, nullable=False),
     Column("at", Text, nullable=False),
-    Column("active", Boolean, nullable=False),  # the newest row of a document counts
+    Column("wanted", Boolean, nullable=False),  # what was said: put it back, or leave it out again
+    Column("active", Boolean, nullable=False),  # it is wanted, and nothing was said since
     Index("ix_document_rescue_document_hash", "document_hash"),
 )
 

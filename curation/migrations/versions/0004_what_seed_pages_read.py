@@ -54,6 +54,7 @@ def _make_rescues() -> None:
         *(sa.Column(n, sa.Text(), nullable=False) for n in ("stage", "reason")),
         sa.Column("evidence", sa.JSON(), nullable=False),
         *(sa.Column(n, sa.Text(), nullable=False) for n in ("person", "at")),
+        sa.Column("wanted", sa.Boolean(), nullable=False),
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["harvest_id"], ["harvest.id"], name=op.f("fk_document_rescue_harvest_id_harvest")
