@@ -4,25 +4,28 @@ Reading and cutting happen in a process of their own, as in a harvest: what a st
 does to it does not reach the app. It remembers the files it read, so that only the first look waits for them.
 """
 
-import multiprocessing
+import json
+import queue
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from curation.errors import CurationError, SourceUnavailable, WrongInput
 from curation.installed_documents import GIVEN, InstalledSource
 from curation.records import Document, digest
 from curation.seed_comparison import lines_of
-from curation.seeds import Settings, end_with_parent, judged
+from curation.seeds import Settings, judged, settings_of
 from curation.store import documents
 
+ROOT = Path(__file__).resolve().parents[1]
 SHOWN = 12  # cuts: what fits a screen
 READ_SECONDS = 1.0  # of a source, for the first look
 READ_BYTES = 32 << 20
@@ -54,56 +57,93 @@ class Preview:
     left_out: Mapping[str, int] = field(default_factory=dict)  # of those tried, by reason
 
 
-def preview(given: str, settings: Settings) -> Preview:
+def preview(given: str, asked: Mapping[str, Any]) -> Preview:
     """Cut some documents of a source as a harvest would, the same ones whatever the settings.
 
-    For what is here already: a folder, an archive, a file of rows, the installed packages. Raises WrongInput
-    for anything else, and what reading the source raises.
+    `asked` holds settings as jobs say them. For what is here already: a folder, an archive, a file of rows,
+    the installed packages. Raises WrongInput for anything else and for what cannot be read, SourceUnavailable
+    when reading takes too long.
     """
     path = Path(given).expanduser()
     if given != GIVEN and not path.exists():
         raise WrongInput(f"{given} is not on this machine; its files are seen when they are harvested")
-    return _elsewhere(given if given == GIVEN else str(path.resolve()), settings)
+    return _elsewhere(given if given == GIVEN else str(path.resolve()), asked)
 
 
-# --- the process that reads ---
+# --- the process that reads, seen from the app ---
 
-_pool: ProcessPoolExecutor | None = None
-_lock = threading.Lock()
+_reader: "_Reader | None" = None
+_lock = threading.Lock()  # one question at a time
 
 
-def _elsewhere(given: str, settings: Settings) -> Preview:
-    global _pool
+class _Reader:
+    """A process that answers lines of JSON with lines of JSON. It ends when its input does."""
+
+    def __init__(self) -> None:
+        words = [sys.executable, "-m", "curation.cut_preview"]
+        self._process = subprocess.Popen(
+            words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Raises OSError, queue.Empty or ValueError when no sound answer comes."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._answers.get(timeout=PATIENCE))
+        return answer
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._answers.put(line)
+        self._answers.put("")  # it ended: no answer will come
+
+
+def _elsewhere(given: str, asked: Mapping[str, Any]) -> Preview:
+    global _reader
     with _lock:
-        context = multiprocessing.get_context("spawn")  # this process has threads
-        _pool = _pool or ProcessPoolExecutor(1, context, end_with_parent)
         try:
-            found = _pool.submit(_previewed, given, settings).result(PATIENCE)
-        except (BrokenProcessPool, TimeoutError) as error:
-            _give_up()
+            _reader = _reader or _Reader()
+            answer = _reader.ask({"given": given, "asked": dict(asked)})
+        except (OSError, queue.Empty, ValueError) as error:
+            if _reader is not None:
+                _reader.end()
+            _reader = None
             raise SourceUnavailable(
                 "Reading these files took too long or ended the process that did it; a harvest leaves out "
                 "only the file at fault, so it can be tried all the same"
             ) from error
-    if isinstance(found, CurationError):
-        raise found
-    return found
+    if "wrong" in answer:
+        raise WrongInput(answer["wrong"])
+    cuts = [PreviewCut(**{**one, "span": tuple(one["span"])}) for one in answer.pop("cuts")]
+    return Preview(cuts, **answer)
 
 
-def _give_up() -> None:
-    global _pool
-    if _pool is not None:
-        for process in list((_pool._processes or {}).values()):
-            process.kill()
-        _pool.shutdown(wait=False, cancel_futures=True)
-    _pool = None
+# --- the same process from within ---
 
 
-def _previewed(given: str, settings: Settings) -> "Preview | CurationError":
-    try:
-        found, is_all = _read(given, _change_of(given))
-    except CurationError as error:
-        return type(error)(str(error))  # an exception with a cause may not travel
+def main() -> int:
+    """Answer questions until there are no more."""
+    for line in sys.stdin:
+        question = json.loads(line)
+        try:
+            answer = asdict(_previewed(question["given"], settings_of(question["asked"])))
+        except CurationError as error:
+            answer = {"wrong": str(error)}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+    return 0
+
+
+def _previewed(given: str, settings: Settings) -> Preview:
+    found, is_all = _read(given, _change_of(given))
     cuts: list[PreviewCut] = []
     left_out: Counter[str] = Counter()
     for document in found:
@@ -114,7 +154,7 @@ def _previewed(given: str, settings: Settings) -> "Preview | CurationError":
             left_out[str(one.reason)] += 1
             continue
         cuts.append(_cut(document, one.cuts[0], documents.unpack(one.packed)))
-    return Preview(cuts, len(found), is_all, dict(left_out))
+    return Preview(cuts, len(found), is_all, dict(left_out.most_common()))
 
 
 def _change_of(given: str) -> float:
@@ -159,3 +199,7 @@ def _cut(document: Document, span: tuple[int, int], text: str) -> PreviewCut:
         document.source, document.path, document.language, document.licence, span,
         lines[first : span[1] + AROUND], first + 1,
     )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

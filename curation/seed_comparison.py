@@ -5,7 +5,7 @@ of single documents (curation/rescued_documents.py) goes before every rule but o
 snippet is there already.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -78,10 +78,11 @@ def lines_of(text: str) -> list[bytes]:
     return text.encode().splitlines(keepends=True)
 
 
-def policy_of(asked: dict[str, Any]) -> Policy:
-    """Give the policy that a harvest was asked for."""
+def policy_of(asked: Mapping[str, Any]) -> Policy:
+    """Give the policy that a harvest was asked for; what is not said is Magicoder's. Raises WrongInput."""
     names = ("min_lines", "max_lines", "random_seed", "per_document")
-    return Policy(asked["policy"], **{name: asked[name] for name in names})
+    said = {name: asked[name] for name in names if name in asked}
+    return Policy(asked.get("policy", "magicoder"), **said)
 
 
 def snippet_of(row: Row[Any], cuts: tuple[int, int], text: str, method: str) -> SeedSnippet:

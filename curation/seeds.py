@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ from curation.installed_documents import GIVEN, InstalledSource
 from curation.licences import allow_list, decide, licence_reason_to_skip
 from curation.records import Document, Skipped, digest
 from curation.redaction import redact
-from curation.seed_comparison import compare, comparing, keep_compared, lines_of
+from curation.seed_comparison import compare, comparing, keep_compared, lines_of, policy_of
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
 from curation.store import documents, runs
 from curation.store.database import Row
@@ -75,6 +75,16 @@ class Settings:
             "licences": sorted(self.licences), "allow_unknown": self.allow_unknown,
             **({"total": self.total} if self.total else {}),  # absent in harvests of before there was one
         }  # fmt: skip
+
+
+def settings_of(asked: Mapping[str, Any]) -> Settings:
+    """Read settings as `Settings.asked` and jobs say them; what is not said has its default.
+
+    Raises WrongInput.
+    """
+    names = ("per_language", "total", "allow_unknown")
+    said = {name: asked[name] for name in names if name in asked}
+    return Settings(policy_of(asked), licences=tuple(asked.get("licences", ())), **said)
 
 
 def add_seeds(
@@ -260,11 +270,6 @@ def _keep_settings(settings: Settings) -> None:
     """Begin a process that judges. It ends with the one it judges for: its queue alone would never tell."""
     global _settings
     _settings = settings
-    end_with_parent()
-
-
-def end_with_parent() -> None:
-    """Let this process end when the one that started it does."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -45,16 +45,10 @@ def _run_import(workspace: Workspace, given: dict[str, Any], show: Show) -> Outc
 
 
 def _run_seeds(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
-    from curation.cutting import Policy
-    from curation.seeds import Settings as SeedSettings
-    from curation.seeds import add_seeds
+    from curation.seeds import add_seeds, settings_of
 
     source = given.pop("source")
-    names = ("policy", "min_lines", "max_lines", "random_seed")
-    cut = {name: given.pop(name) for name in names if name in given}
-    policy = Policy(kind=cut.pop("policy", Policy().kind), **cut)
-    given["licences"] = tuple(given.get("licences", ()))
-    return _outcome(add_seeds(workspace, source, SeedSettings(policy, **given), show))
+    return _outcome(add_seeds(workspace, source, settings_of(given), show))
 
 
 def _run_clean(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:

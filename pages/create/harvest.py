@@ -8,11 +8,10 @@ import streamlit as st
 import jobs
 import ui
 from curation.cut_preview import PreviewCut, preview
-from curation.cutting import Policy
 from curation.errors import CurationError
 from curation.import_samples import keep_upload
 from curation.languages import quotas
-from curation.seeds import Settings
+from curation.seeds import settings_of
 from curation.store import seed_browsing
 
 PATH, UPLOAD, GIT, INSTALLED, HUB = (
@@ -123,23 +122,11 @@ def _rarely_asked() -> dict[str, Any]:
     return {"random_seed": int(number), "allow_unknown": unknown, "licences": licences}
 
 
-def _settings(asked: Mapping[str, Any]) -> Settings:
-    """Give the settings that a harvest would be run with. Raises WrongInput."""
-    policy = Policy(asked["policy"], asked["min_lines"], asked["max_lines"], asked["random_seed"])
-    return Settings(
-        policy,
-        asked.get("per_language", 0),
-        asked.get("total", 0),
-        tuple(asked["licences"]),
-        asked["allow_unknown"],
-    )
-
-
 def _form(source: str, way: str) -> dict[str, Any] | None:
     """Ask for the settings, and start; None when they cannot be."""
     asked = _asked()
     try:
-        _settings(asked)
+        settings_of(asked)
     except CurationError as error:
         ui.say_error(error)
         return None
@@ -160,7 +147,7 @@ def _form(source: str, way: str) -> dict[str, Any] | None:
 @st.cache_data(max_entries=64, ttl=600, show_spinner="Reading some files")
 def _previewed(source: str, asked: dict[str, Any]) -> Any:
     try:
-        return preview(source, _settings(asked))
+        return preview(source, asked)
     except CurationError as error:
         return error
 
