@@ -184,7 +184,11 @@ def menu_counts() -> tuple[int, int, int, int]:
     db = workspace().database
     questions = review_counts()
     active = len(jobs.active(folder()))
-    return seeds.count(db), samples.count(db), questions["open"] + questions["disputed"], active
+    return count_seeds(), samples.count(db), questions["open"] + questions["disputed"], active
+
+
+def count_seeds() -> int:
+    return seeds.count(workspace().database)
 
 
 def count_runs() -> int:

@@ -100,6 +100,8 @@ def _origin(origin: dict[str, Any]) -> None:
             "Licence known by": seed["licence_evidence"],
         }
     _facts(facts)
+    if seed:
+        ui.link("seeds", "The seed in its file", icon=":material/grass:", seed=seed["id"])
     if origin.get("extra"):
         with st.expander("Other columns of the row"):
             ui.show_data(origin["extra"])

@@ -14,8 +14,8 @@ COLORS = alt.Scale(domain=["kept", "pending", "dropped"], range=["#2f8f77", "#e0
 
 
 def _first_use() -> None:
-    """Offer the two ways to begin."""
-    left, right = st.columns(2, gap="medium")
+    """Offer the ways to begin."""
+    left, right, seeds = st.columns(3, gap="medium")
     with left, st.container(border=True, height="stretch"):
         st.subheader("Try it on the code on this machine", anchor=False)
         st.markdown(
@@ -52,6 +52,16 @@ def _first_use() -> None:
         )
         st.caption("You see three rows as they will be read before anything is kept.")
         ui.link("import", "Import my data", icon=":material/upload_file:")
+    with seeds, st.container(border=True, height="stretch"):
+        st.subheader("Harvest seeds from code", anchor=False)
+        st.markdown(
+            "Cut snippets out of a folder, an archive, a git repository, a data set or the installed "
+            "packages: what a teacher model is inspired by. Each keeps its file, lines, commit and licence."
+        )
+        st.caption("You see real cuts change while you move the bounds, before anything is kept.")
+        if number := ui.count_seeds():
+            ui.link("seeds", f"Look at {ui.count_of(number, 'seed')}", icon=":material/grass:")
+        ui.link("harvest", "Harvest seeds", icon=":material/agriculture:")
 
 
 def _next_step(counts: dict, questions: dict) -> None:
@@ -207,7 +217,7 @@ ui.heading(
 )
 counts = ui.funnel()
 busy = ui.show_jobs_of(
-    ("example", "import", "clean", "near-duplicates", "decontaminate", "assemble", "export")
+    ("example", "import", "seeds", "clean", "near-duplicates", "decontaminate", "assemble", "export")
 )
 if not busy:
     ui.notice_new_jobs()
