@@ -1,4 +1,5 @@
-"""A settled page at 110,000 samples and 450,000 pairs, in Chromium: from the press to the last drawn element.
+"""A settled page at 110,000 samples, 450,000 pairs and 100,000 seeds, in Chromium: from the press to the last
+drawn element.
 
 Random facets, searches, orders, next pages, threshold moves and pages of pairs in one tab, as a person makes
 them. The clock stops at the last change of the page before it stayed as it was.
@@ -13,12 +14,15 @@ from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Locator, Page, sync_playwright
 
+from tests.big_seeds import build as build_seeds
 from tests.big_workspace import build
-from tests.browser.driving import CHROMIUM, App, Visitor, chromium, settled
+from tests.browser.driving import CHROMIUM, App, Visitor, chromium, click_cell, settled
 
 DRAWS = 25  # of each kind
 RANDOM_SEED = 976
 FOLDER = "WINNOW_BENCH_WORKSPACE"  # a workspace that tests.big_workspace built, to save its minute
+SEEDS = "WINNOW_BENCH_SEEDS"  # one that tests.big_seeds built
+CODE_WORDS = ("return", "self", "def", "for", "await", "raise Error", "None", "const")
 WORDS = ("sort", "list", "string", "function", "file", "tree", "parse", "reverse", "matrix", "number")
 LIMIT_MS = 30_000
 
@@ -39,18 +43,19 @@ def run() -> list[str]:
     program = chromium()
     if program is None:
         return ["not measured: there is no chromium on this machine"]
-    with TemporaryDirectory() as folder:
-        known = os.environ.get(FOLDER)
-        workspace = Path(known) if known else build(Path(folder) / "w").folder
-        app = App(workspace, Path(folder) / "app.log")
-        app.start()
-        try:
-            with sync_playwright() as driver:
-                browser = driver.chromium.launch(executable_path=program, args=list(CHROMIUM))
-                times = _all(Visitor(browser, app).with_a_fresh_tab())
-                browser.close()
-        finally:
-            app.stop()
+    times: Times = {}
+    with TemporaryDirectory() as folder, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=list(CHROMIUM))
+        for known, make, act in ((FOLDER, build, _all), (SEEDS, build_seeds, _seeds)):
+            path = os.environ.get(known)
+            workspace = Path(path) if path else make(Path(folder) / known).folder
+            app = App(workspace, Path(folder) / "app.log")
+            app.start()
+            try:
+                times |= act(Visitor(browser, app).with_a_fresh_tab())
+            finally:
+                app.stop()
+        browser.close()
     everything = [ms for taken in times.values() for ms in taken]
     return [_line(name, taken) for name, taken in times.items()] + [_line("all of them", everything)]
 
@@ -61,8 +66,11 @@ def _line(name: str, taken: list[float]) -> str:
     return f"{name:32} p50 {p50:6.0f}   p95 {p95:6.0f}   max {taken[-1]:6.0f} ms, of {len(taken)}"
 
 
-def _all(visitor: Visitor) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = defaultdict(list)
+Times = dict[str, list[float]]
+
+
+def _all(visitor: Visitor) -> Times:
+    times: Times = defaultdict(list)
     chance = random.Random(RANDOM_SEED)
     page = visitor.open("samples")
     page.evaluate(WATCH)
@@ -93,6 +101,40 @@ def _all(visitor: Visitor) -> dict[str, list[float]]:
     for _ in range(DRAWS):
         times["next question"].append(_timed(page, lambda: page.keyboard.press("ArrowRight")))
     return dict(times)
+
+
+def _seeds(visitor: Visitor) -> Times:
+    times: Times = defaultdict(list)
+    chance = random.Random(RANDOM_SEED)
+    page = visitor.open("seeds")
+    page.evaluate(WATCH)
+    for _ in range(DRAWS):
+        word = chance.choice(CODE_WORDS)
+        times["seeds: search"].append(_timed(page, lambda word=word: _search(page, word)))
+        if _can_press(page, "Next"):
+            times["seeds: next page"].append(_timed(page, lambda: _press(page, "Next")))
+            row = chance.randrange(1, 9)  # the first one is open
+            clicked = _timed(page, lambda row=row: click_cell(page, "seeds_table_51_50", row, 200))
+            times["seeds: open one"].append(clicked)
+        times["seeds: search taken away"].append(_timed(page, lambda: _search(page, "")))
+        times["seeds: histogram bar"].append(_timed(page, lambda: _bar(page, chance, "lines")))
+        field = chance.choice(("language", "licence", "source"))
+        times["seeds: facet"].append(_timed(page, lambda field=field: _bar(page, chance, field)))
+        times["seeds: sort"].append(_timed(page, lambda: _choose(page, chance, "Sort")))
+        times["seeds: filters away"].append(_timed(page, lambda: _press(page, "Clear all filters")))
+    page = visitor.open("documents", state="dropped")
+    page.evaluate(WATCH)
+    for _ in range(DRAWS):
+        times["documents: reason"].append(_timed(page, lambda: _bar(page, chance, "reason")))
+        if _can_press(page, "Next"):
+            times["documents: next page"].append(_timed(page, lambda: _press(page, "Next")))
+    return dict(times)
+
+
+def _bar(page: Page, chance: random.Random, field: str) -> None:
+    """Press a bar of a facet that is not chosen yet."""
+    bars = page.locator(f'button[data-field="{field}"][aria-pressed="false"]')
+    bars.nth(chance.randrange(bars.count())).click()
 
 
 def _timed(page: Page, action: Callable[[], object]) -> float:
