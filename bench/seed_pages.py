@@ -22,7 +22,7 @@ from curation.store.tables import document, seed, seed_place
 from curation.workspace import Workspace
 from tests.big_seeds import build
 
-DRAWS = 300
+DRAWS = int(os.environ.get("WINNOW_BENCH_DRAWS", 300))
 RANDOM_SEED = 976
 FOLDER = "WINNOW_BENCH_SEEDS"  # a workspace that tests.big_seeds built, to save its minute
 
