@@ -12,6 +12,7 @@ from bench import (
     paging,
     pairs,
     redaction,
+    seed_pages,
     seeds,
     settled,
     substring,
@@ -30,6 +31,7 @@ BENCHES = {
     "embedding": embedding.run,
     "training": training.run,
     "seeds": seeds.run,
+    "seed pages": seed_pages.run,
 }
 
 

@@ -42,10 +42,10 @@ def run() -> list[str]:
         _pairs(workspace, chance, times)
         _peers(workspace, chance, times)
         workspace.database.close()
-    return lines + [_line(name, taken) for name, taken in times.items()]
+    return lines + [line_of(name, taken) for name, taken in times.items()]
 
 
-def _line(name: str, taken: list[tuple[float, float]]) -> str:
+def line_of(name: str, taken: list[tuple[float, float]]) -> str:
     clock, cpu = (sorted(column) for column in zip(*taken, strict=True))
     p50, p95, busy = clock[len(clock) // 2], clock[int(len(clock) * 0.95)], cpu[int(len(cpu) * 0.95)]
     return (
@@ -54,7 +54,7 @@ def _line(name: str, taken: list[tuple[float, float]]) -> str:
     )
 
 
-def _timed(times: Times, name: str, thing: Callable[[], Any]) -> Any:
+def timed(times: Times, name: str, thing: Callable[[], Any]) -> Any:
     began, cpu = time.perf_counter(), time.process_time()
     result = thing()
     times[name].append((1000 * (time.perf_counter() - began), 1000 * (time.process_time() - cpu)))
@@ -86,57 +86,57 @@ def _samples(workspace: Workspace, chance: random.Random, times: Times) -> None:
     for _ in range(DRAWS):
         query = _query(chance, values, words)
         kind = "search" if query.search else "filters"
-        page = _timed(times, f"page, {kind}", lambda q=query: browsing.sample_page(db, q))
+        page = timed(times, f"page, {kind}", lambda q=query: browsing.sample_page(db, q))
         for _ in range(2):
             if page.after:
                 after = page.after
-                page = _timed(
+                page = timed(
                     times, f"next page, {kind}", lambda q=query, a=after: browsing.sample_page(db, q, after=a)
                 )
-        _timed(times, f"count, {kind}", lambda q=query: browsing.sample_count(db, q))
-        _timed(times, f"facets, {kind}", lambda q=query: browsing.sample_facets(db, q))
+        timed(times, f"count, {kind}", lambda q=query: browsing.sample_count(db, q))
+        timed(times, f"facets, {kind}", lambda q=query: browsing.sample_facets(db, q))
         if page.rows:
             seq = page.rows[len(page.rows) // 2].seq
-            _timed(times, f"neighbours, {kind}", lambda q=query, s=seq: browsing.neighbours(db, q, s))
+            timed(times, f"neighbours, {kind}", lambda q=query, s=seq: browsing.neighbours(db, q, s))
 
 
 def _counts(workspace: Workspace, times: Times) -> None:
     db = workspace.database
     for _ in range(40):
         browsing._known.clear()
-        _timed(times, "facets, after a change", lambda: browsing.sample_facets(db, SampleQuery()))
-        _timed(times, "funnel", lambda: browsing.funnel(db))
+        timed(times, "facets, after a change", lambda: browsing.sample_facets(db, SampleQuery()))
+        timed(times, "funnel", lambda: browsing.funnel(db))
         browsing._known.clear()
-        _timed(times, "funnel, after a change", lambda: browsing.funnel(db))
-        _timed(times, "change stamp", lambda: browsing.change_stamp(db))
-        file = _timed(times, "files", lambda: browsing.file_rows(db))[0]
-        _timed(times, "unusable rows", lambda f=file: browsing.rejected_rows(db, f["hash"]))
+        timed(times, "funnel, after a change", lambda: browsing.funnel(db))
+        timed(times, "change stamp", lambda: browsing.change_stamp(db))
+        file = timed(times, "files", lambda: browsing.file_rows(db))[0]
+        timed(times, "unusable rows", lambda f=file: browsing.rejected_rows(db, f["hash"]))
 
 
 def _pairs(workspace: Workspace, chance: random.Random, times: Times) -> None:
     for _ in range(20):
-        browser = _timed(times, "pairs: open", lambda: PairBrowser.open(workspace))
+        browser = timed(times, "pairs: open", lambda: PairBrowser.open(workspace))
     for _ in range(DRAWS):
         low = round(chance.uniform(browser.floor, 1.0), chance.choice((2, 4)))
         order = chance.choice(("most", "least"))
-        _timed(times, "pairs: threshold moved", lambda t=low: browser.summary(t))
+        timed(times, "pairs: threshold moved", lambda t=low: browser.summary(t))
         number = browser.count(low)
         offset = chance.randrange(max(1, number))
-        _timed(times, "pairs: page", lambda t=low, o=order, a=offset: browser.page(t, order=o, offset=a))
+        timed(times, "pairs: page", lambda t=low, o=order, a=offset: browser.page(t, order=o, offset=a))
         decision = chance.choice(("drop", "ask", "over budget"))
-        _timed(times, "pairs: count by decision", lambda d=decision: browser.count(browser.floor, 1.0, d))
+        timed(times, "pairs: count by decision", lambda d=decision: browser.count(browser.floor, 1.0, d))
         offset = chance.randrange(max(1, browser.count(browser.floor, 1.0, decision)))
-        _timed(times, "pairs: page by decision",
+        timed(times, "pairs: page by decision",
                lambda d=decision, a=offset: browser.page(browser.floor, offset=a, decision=d))  # fmt: skip
         number = browser.summary(low).clusters
         offset = chance.randrange(max(1, number))
-        groups = _timed(times, "pairs: clusters", lambda t=low, a=offset: browser.clusters(t, a))
+        groups = timed(times, "pairs: clusters", lambda t=low, a=offset: browser.clusters(t, a))
         if groups:
-            _timed(times, "pairs: one cluster", lambda t=low, s=groups[0].seq: browser.cluster(t, s))
+            timed(times, "pairs: one cluster", lambda t=low, s=groups[0].seq: browser.cluster(t, s))
     for _ in range(40):
-        _timed(times, "pairs: histogram", browser.histogram)
+        timed(times, "pairs: histogram", browser.histogram)
         browser._states = None
-        _timed(times, "pairs: clusters, after a change", lambda: browser.clusters(0.8))
+        timed(times, "pairs: clusters, after a change", lambda: browser.clusters(0.8))
 
 
 def _peers(workspace: Workspace, chance: random.Random, times: Times) -> None:
@@ -144,14 +144,14 @@ def _peers(workspace: Workspace, chance: random.Random, times: Times) -> None:
     with workspace.database.reading() as connection:
         for _ in range(60):
             offset = select(sample).order_by(sample.c.seq).offset(chance.randrange(110_000)).limit(50)
-            _timed(times, "peer: OFFSET in import order", lambda q=offset: connection.execute(q).all())
+            timed(times, "peer: OFFSET in import order", lambda q=offset: connection.execute(q).all())
             wide = select(sample).join(sample_place, sample_place.c.seq == sample.c.seq)
             by_length = (
                 wide.order_by(func.length(sample.c.response)).offset(chance.randrange(110_000)).limit(50)
             )
             if len(times["peer: OFFSET by length of response"]) < 12:
-                _timed(times, "peer: OFFSET by length of response",
+                timed(times, "peer: OFFSET by length of response",
                        lambda q=by_length: connection.execute(q).all())  # fmt: skip
             like = select(func.count()).where(sample.c.response.like(f"%{chance.choice(words)}%"))
             if len(times["peer: LIKE '%word%' count"]) < 12:
-                _timed(times, "peer: LIKE '%word%' count", lambda q=like: connection.execute(q).all())
+                timed(times, "peer: LIKE '%word%' count", lambda q=like: connection.execute(q).all())

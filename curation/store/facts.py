@@ -89,11 +89,12 @@ class Facts:
 
     def numbered(self, seqs: Numbers) -> Mask:
         """Say of each row whether its number is among these."""
-        found = np.zeros(len(self), np.bool_)
-        if len(self) and len(seqs):
-            places = np.searchsorted(self.seqs, seqs)
-            places[places == len(self)] = 0
-            found[places[self.seqs[places] == seqs]] = True
+        if not len(self):
+            return np.zeros(0, np.bool_)
+        first, last = int(self.seqs[0]), int(self.seqs[-1])
+        named = np.zeros(last - first + 1, np.bool_)  # by number: quicker than looking each one up
+        named[seqs[(seqs >= first) & (seqs <= last)] - first] = True
+        found: Mask = named[self.seqs - first]
         return found
 
     def counts(self, name: str, mask: Mask) -> dict[str, int]:
@@ -102,14 +103,23 @@ class Facts:
         found = {v: int(n) for v, n in zip(self.values[name], numbers, strict=True) if n and v}
         return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
 
+    def pairs(self, one: str, other: str, mask: Mask | None = None) -> dict[str, dict[str, int]]:
+        """Count rows by one text and, in each, by another, the most first."""
+        names, others = self.values[one], self.values[other]
+        both = self._codes[one] * max(1, len(others)) + self._codes[other]
+        numbers = np.bincount(both if mask is None else both[mask])
+        found: dict[str, dict[str, int]] = {}
+        for at in sorted(np.flatnonzero(numbers).tolist(), key=lambda at: -numbers[at]):
+            found.setdefault(names[at // len(others)], {})[others[at % len(others)]] = int(numbers[at])
+        return found
+
     def histogram(self, name: str, mask: Mask) -> list[Bar]:
         """Count rows by a measure, in bars that are the same whatever is masked."""
         measure = self._measures[name]
         if not len(measure):
             return []
         low, high = int(measure.min()), int(measure.max())
-        width = _width(high - low + 1)
-        low -= (low - 1) % width  # bars begin at 1, 1 + width, ...: 1-10, 11-20
+        low, width = _bars(low, high)
         numbers = np.bincount((measure[mask] - low) // width, minlength=(high - low) // width + 1)
         return [
             Bar(low + n * width, low + n * width + width - 1, int(rows)) for n, rows in enumerate(numbers)
@@ -118,22 +128,23 @@ class Facts:
     def page(
         self, mask: Mask, order: Order, after: str | None = None, before: str | None = None, size: int = 50
     ) -> Rows:
-        """Give the rows after or before a key. A damaged key gives the first page."""
+        """Give the rows after or before a key. A damaged key gives the first page, one behind the last row, too;
+        so does one with less than a page before it."""
         keys, places = self._ordered(order)
-        wanted = mask[places]
-        keys, places = keys[wanted], places[wanted]
+        wanted = np.flatnonzero(mask[places])  # where the view's rows stand in the order of all
         start = 0
         if (key := _key(after)) is not None:
-            start = int(np.searchsorted(keys, key, "right"))
+            start = int(np.searchsorted(wanted, np.searchsorted(keys, key, "right")))
+            start = start if start < len(wanted) else 0
         elif (key := _key(before)) is not None:
-            start = max(0, int(np.searchsorted(keys, key, "left")) - size)
-        end = min(start + size, len(keys))
+            start = max(0, int(np.searchsorted(wanted, np.searchsorted(keys, key, "left"))) - size)
+        end = min(start + size, len(wanted))
         return Rows(
-            [int(seq) for seq in self.seqs[places[start:end]]],
+            self.seqs[places[wanted[start:end]]].tolist(),
             start + 1,
-            len(keys),
-            str(keys[end - 1]) if start < end < len(keys) else None,
-            str(keys[start]) if 0 < start < len(keys) else None,
+            len(wanted),
+            str(keys[wanted[end - 1]]) if start < end < len(wanted) else None,
+            str(keys[wanted[start]]) if 0 < start < len(wanted) else None,
         )
 
     def place_of(self, mask: Mask, order: Order, seq: int) -> int | None:
@@ -168,20 +179,23 @@ class View:
     facts: Facts
     texts: Mapping[str, str]
     ranges: Mapping[str, Range] = field(default_factory=dict)
-    found: Numbers | None = None  # numbers of the rows that a search found; None: no search
+    found: Mask | None = None  # what a search found; None: no search
+    _known: dict[str, Mask] = field(default_factory=dict)
 
     def mask(self, without: str = "") -> Mask:
         """Say of each row whether it is let through, one filter left aside."""
-        mask = np.ones(len(self.facts), np.bool_)
-        for name, value in self.texts.items():
-            if name != without:
-                mask &= self.facts.holding(name, value)
-        for name, wanted in self.ranges.items():
-            if name != without:
-                mask &= self.facts.between(name, wanted)
-        if self.found is not None:
-            mask &= self.facts.numbered(self.found)
-        return mask
+        if without not in self.texts and without not in self.ranges:
+            without = ""
+        if without not in self._known:
+            mask = np.ones(len(self.facts), np.bool_) if self.found is None else self.found.copy()
+            for name, value in self.texts.items():
+                if name != without:
+                    mask &= self.facts.holding(name, value)
+            for name, wanted in self.ranges.items():
+                if name != without:
+                    mask &= self.facts.between(name, wanted)
+            self._known[without] = mask
+        return self._known[without]
 
     def counts(self, name: str) -> dict[str, int]:
         """Count rows by a text: the filters of the others apply, its own does not."""
@@ -199,13 +213,46 @@ def _coded(column: Sequence[Any]) -> tuple[list[str], Numbers]:
     return list(known), np.array(codes, np.int64)
 
 
-def _width(span: int) -> int:
-    """Give the round number of units a bar spans, so that there are at most BARS."""
+def _bars(low: int, high: int) -> tuple[int, int]:
+    """Give where the first bar begins and the round number of units each spans, so that BARS hold all."""
     width = 1
-    while span > BARS * width:
+    while high - (start := low - (low - 1) % width) >= BARS * width:  # 1, 1 + width, ...: 1-10, 11-20
         width = width * 5 // 2 if str(width)[0] == "2" else width * 2  # 1, 2, 5, 10, 20, 50, ...
-    return width
+    return start, width
 
 
 def _key(text: str | None) -> int | None:
     return min(int(text), LARGEST) if text and KEY.fullmatch(text) else None
+
+
+class Texts:
+    """One text a row, searched in memory: any part of it, capitals aside."""
+
+    def __init__(self, rows: Iterable[tuple[int, str]]) -> None:
+        """Read rows of (seq, text)."""
+        numbered = list(rows)
+        self.seqs: Numbers = np.array([seq for seq, _ in numbered], np.int64)
+        texts = [_searched(text) for _, text in numbered]
+        self._bytes = np.frombuffer(b"".join(texts), np.uint8)
+        self._ends: Numbers = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        self._often = np.bincount(self._bytes, minlength=256)
+
+    def holding(self, part: str) -> Numbers:
+        """Give the numbers of the rows whose text holds this."""
+        wanted = _searched(part)[:-1]
+        if not wanted:
+            return self.seqs
+        last = len(self._bytes) - len(wanted) + 1
+        rarest, *others = sorted(range(len(wanted)), key=lambda at: self._often[wanted[at]])
+        if last <= 0:
+            return self.seqs[:0]
+        places = np.flatnonzero(self._bytes[rarest : last + rarest] == wanted[rarest])
+        for at in others:
+            places = places[self._bytes[places + at] == wanted[at]]
+        rows = np.searchsorted(self._ends, places, "right")
+        return self.seqs[rows[np.diff(rows, prepend=-1) > 0]]
+
+
+def _searched(text: str) -> bytes:
+    """Give a text without capitals, with an end that is part of no text."""
+    return text.lower().encode("utf-8", "replace") + b"\xff"

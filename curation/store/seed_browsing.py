@@ -1,18 +1,19 @@
 """What pages read of seeds and harvested documents: counts by every fact, searches, pages."""
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 from sqlalchemy import Connection, Row, Select, func, select
 
 from curation.errors import WrongInput
 from curation.store import search
 from curation.store.database import Database
-from curation.store.facts import Bar, Facts, Numbers, Order, Range, Rows, View
+from curation.store.documents import DROPPED, KEPT
+from curation.store.facts import Bar, Facts, Mask, Order, Range, Rows, Texts, View
 from curation.store.tables import (
     document,
     document_rescue,
@@ -145,7 +146,8 @@ def seed_ids(db: Database, query: SeedQuery) -> list[str]:
     with db.reading() as connection:
         view = _seed_view(connection, db, query)
         rows = view.facts.page(view.mask(), SEED_SORTS[query.sort][1], size=len(view.facts))
-        return [line.id for line in _seed_lines(connection, rows.seqs)]
+        ids = dict(_plain(connection, select(seed_place.c.seq, seed_place.c.seed_id)))
+    return [ids[seq] for seq in rows.seqs]
 
 
 def seed_neighbours(db: Database, query: SeedQuery, id: str) -> tuple[str | None, str | None]:
@@ -169,15 +171,17 @@ def _seed_view(connection: Connection, db: Database, query: SeedQuery) -> View:
     def read() -> Facts:
         mixed = func.substr(seed_place.c.seed_id, 1, 7)  # 28 bits of a hash: an order that nothing explains
         columns = [seed_place.c[name] for name in ("seq", *SEED_FACETS, "lines", "chars")]
-        rows = connection.execute(select(*columns, mixed)).all()
+        rows = _plain(connection, select(*columns, mixed))
         numbered = ((*row[:-1], int(row[-1], 16)) for row in rows)
         return Facts(numbered, SEED_FACETS, ("lines", "chars", "mixed"))
 
     stamp = seed_stamp(connection)
-    facts = _facts(db, "seeds", stamp, read)
+    facts = _kept(_tables, db, "seeds", stamp, read)
     found = None
     if words := query.search.strip():
-        found = _found(db, "seeds", stamp, words, lambda: search.seeds_matching(connection, words))
+        found = _found(
+            db, "seeds", stamp, words, lambda: facts.numbered(search.seeds_matching(connection, words))
+        )
     ranges = {} if query.lines is None else {"lines": query.lines}
     return View(facts, query.filters, ranges, found)
 
@@ -221,17 +225,17 @@ def harvest_rows(db: Database) -> list[dict[str, Any]]:
     """Give every harvest with its counts: id, given, settings, state, skipped, documents, kept, dropped."""
     with db.reading() as connection:
         known = connection.execute(select(harvest).order_by(harvest.c.given)).all()
-    rows = []
-    for one in known:
-        counted = document_counts(db, DocumentQuery(harvest_id=one.id))
-        states = counted.facets["state"]
-        dropped = document_counts(db, DocumentQuery(harvest_id=one.id, state="dropped"))
-        rows.append({
+        facts = _document_view(connection, db, DocumentQuery()).facts
+    everything = facts.pairs("harvest_id", "state")
+    reasons = facts.pairs("harvest_id", "reason", facts.holding("state", DROPPED))
+    return [
+        {
             "id": one.id, "given": one.given, "settings": one.settings, "state": one.state,
-            "skipped": one.skipped, "documents": counted.total, "kept": states.get("kept", 0),
-            "dropped": dropped.facets["reason"],
-        })  # fmt: skip
-    return rows
+            "skipped": one.skipped, "documents": sum(everything.get(one.id, {}).values()),
+            "kept": everything.get(one.id, {}).get(KEPT, 0), "dropped": reasons.get(one.id, {}),
+        }
+        for one in known
+    ]  # fmt: skip
 
 
 def has_text(db: Database, hash: str) -> bool:
@@ -244,27 +248,34 @@ def has_text(db: Database, hash: str) -> bool:
 def _document_view(connection: Connection, db: Database, query: DocumentQuery) -> View:
     def read() -> Facts:
         columns = [document.c[name] for name in ("seq", *DOCUMENT_FACETS, "bytes")]
-        return Facts(connection.execute(select(*columns)).all(), DOCUMENT_FACETS, ("bytes",))
+        return Facts(_plain(connection, select(*columns)), DOCUMENT_FACETS, ("bytes",))
+
+    def read_paths() -> Texts:
+        return Texts(_plain(connection, select(document.c.seq, document.c.path)))
 
     stamp = seed_stamp(connection)
-    facts = _facts(db, "documents", stamp, read)
+    facts = _kept(_tables, db, "documents", stamp, read)
     found = None
     if words := query.search.strip():
-        found = _found(db, "documents", stamp, words, lambda: _paths_with(connection, words))
+        paths = _kept(_paths, db, "paths", stamp, read_paths)
+        found = _found(db, "documents", stamp, words, lambda: facts.numbered(paths.holding(words)))
     return View(facts, query.filters, {}, found)
 
 
-def _paths_with(connection: Connection, words: str) -> Numbers:
-    """Give the numbers of the documents whose path holds a text, capitals aside."""
-    query = select(func.group_concat(document.c.seq)).where(document.c.path.icontains(words, autoescape=True))
-    return np.fromstring(connection.execute(query).scalar() or "", np.int64, sep=",")
+def _plain(connection: Connection, query: Select[Any]) -> list[Any]:
+    """Read many rows by the driver alone: three times as quick."""
+    sql = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+    rows: list[Any] = connection.connection.cursor().execute(sql).fetchall()
+    return rows
 
 
 # --- what is kept in memory ---
 
 _lock = threading.Lock()
 _tables: dict[tuple[str, str], tuple[str, Facts]] = {}  # the newest of each database and table
-_searches: OrderedDict[tuple[str, ...], Numbers] = OrderedDict()
+_paths: dict[tuple[str, str], tuple[str, Texts]] = {}
+_searches: OrderedDict[tuple[str, ...], Mask] = OrderedDict()
+Kept = TypeVar("Kept")
 
 
 def seed_stamp(connection: Connection) -> str:
@@ -275,7 +286,16 @@ def seed_stamp(connection: Connection) -> str:
     runs = select(func.count(), func.max(stage_run.c.id)).where(
         stage_run.c.stage.startswith("seeds:"), stage_run.c.state != "running"
     )
-    return repr([tuple(connection.execute(query).one()), tuple(connection.execute(runs).one())])
+    # A source that is read anew first loses its documents, which need not be the newest ones, and gets others
+    # that may have the same numbers: where its harvest is says so.
+    state = hashlib.sha256()
+    for row in _plain(
+        connection, select(harvest.c.id, harvest.c.state, harvest.c.position, harvest.c.settings)
+    ):
+        state.update(repr(row).encode())
+    return repr([
+        tuple(connection.execute(query).one()), tuple(connection.execute(runs).one()), state.hexdigest()
+    ])  # fmt: skip
 
 
 def _name(db: Database) -> str:
@@ -283,16 +303,20 @@ def _name(db: Database) -> str:
     return f"{db.path}:{db.path.stat().st_ino}"
 
 
-def _facts(db: Database, what: str, stamp: str, read: Callable[[], Facts]) -> Facts:
+def _kept(
+    known: dict[tuple[str, str], tuple[str, Kept]], db: Database, what: str, stamp: str,
+    read: Callable[[], Kept],
+) -> Kept:  # fmt: skip
+    """Give what was read at this stamp, or read it."""
     key = (_name(db), what)
     with _lock:  # one reads, the others wait for it
-        known = _tables.get(key)
-        if known is None or known[0] != stamp:
-            known = _tables[key] = (stamp, read())
-        return known[1]
+        found = known.get(key)
+        if found is None or found[0] != stamp:
+            found = known[key] = (stamp, read())
+        return found[1]
 
 
-def _found(db: Database, what: str, stamp: str, words: str, find: Callable[[], Numbers]) -> Numbers:
+def _found(db: Database, what: str, stamp: str, words: str, find: Callable[[], Mask]) -> Mask:
     key = (_name(db), what, stamp, words)
     with _lock:
         if key in _searches:
