@@ -120,6 +120,8 @@ def _seeds(visitor: Visitor) -> Times:
         times["seeds: histogram bar"].append(_timed(page, lambda: _bar(page, chance, "lines")))
         field = chance.choice(("language", "licence", "source"))
         times["seeds: facet"].append(_timed(page, lambda field=field: _bar(page, chance, field)))
+        page.get_by_role("textbox", name="Search").scroll_into_view_if_needed()  # a box closes on scrolling
+        page.wait_for_timeout(300)
         times["seeds: sort"].append(_timed(page, lambda: _choose(page, chance, "Sort")))
         times["seeds: filters away"].append(_timed(page, lambda: _press(page, "Clear all filters")))
     page = visitor.open("documents", state="dropped")

@@ -65,7 +65,7 @@ def _rail(query: DocumentQuery, counted: Counted) -> None:
     described = [
         ui.facet("state", "Used or left out", facets["state"], query.state, lambda v: STATES.get(v, v)),
         ui.facet("reason", "Reason", facets["reason"], query.reason, _words, 16),
-        ui.facet("language", "Language", facets["language"], query.language),
+        ui.facet("language", "Language", facets["language"], query.language, rows=12),
         ui.facet("licence", "Licence", facets["licence"], query.licence),
         ui.facet("source", "Source", facets["source"], query.source),
     ]

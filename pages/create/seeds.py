@@ -38,7 +38,7 @@ def _rail(query: SeedQuery, counted: Counted) -> None:
     facets = counted.facets
     ui.show_facets(
         [
-            ui.facet("language", "Language", facets["language"], query.language),
+            ui.facet("language", "Language", facets["language"], query.language, rows=12),
             ui.histogram("lines", "Lines", counted.bars, query.lines, "lines"),
             ui.facet("licence", "Licence", facets["licence"], query.licence),
             ui.facet("source", "Source", facets["source"], query.source),
