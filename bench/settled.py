@@ -136,6 +136,7 @@ def _seeds(visitor: Visitor) -> Times:
 def _bar(page: Page, chance: random.Random, field: str) -> None:
     """Press a bar of a facet that is not chosen yet."""
     bars = page.locator(f'button[data-field="{field}"][aria-pressed="false"]')
+    bars.first.wait_for()
     bars.nth(chance.randrange(bars.count())).click()
 
 
