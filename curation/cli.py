@@ -10,6 +10,7 @@ from typing import Any
 from curation import cli_frame
 from curation.cli_frame import Answer, Parser, add_command, folder_of, workspace_of
 from curation.cli_output import Bar
+from curation.cli_seeds import add_seed_commands
 from curation.errors import WrongInput
 
 
@@ -19,17 +20,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 # --- commands: each imports what it needs, so that --help answers at once ---
-
-
-def _seeds(args: argparse.Namespace, bar: Bar) -> Answer:
-    from curation.cutting import Policy
-    from curation.seeds import Settings, add_seeds
-
-    policy = Policy(args.policy, args.min_lines, args.max_lines, args.random_seed)
-    licences = tuple(name for text in args.licences for name in text.split(",") if name)
-    settings = Settings(policy, args.per_language, args.total, licences, args.unknown_licences, args.workers)
-    result = add_seeds(workspace_of(args), args.source, settings, bar)
-    return Answer({**result.report, **_marks(result)})
 
 
 def _import(args: argparse.Namespace, bar: Bar) -> Answer:
@@ -220,7 +210,7 @@ def _parser() -> Parser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for add in (
-        _add_seeds,
+        add_seed_commands,
         _add_import,
         _add_clean,
         _add_near,
@@ -231,36 +221,6 @@ def _parser() -> Parser:
     ):
         add(commands)
     return parser
-
-
-def _add_seeds(commands: Any) -> None:
-    family: argparse.ArgumentParser = commands.add_parser(
-        "seeds", help="snippets of code to be inspired by: `seeds add SOURCE`"
-    )
-    actions = family.add_subparsers(dest="action", required=True, metavar="add", parser_class=Parser)
-    about = "cut snippets from code; every document left out is on record"
-    parser = add_command(actions, "add", about, _seeds)
-    parser.add_argument(
-        "source", metavar="SOURCE",
-        help="a folder, .tar.gz or .zip, git URL, Parquet or JSONL with a column `content`, "
-        "`installed` (packages of this Python), or hf:NAME[:DATA_DIR]",
-    )  # fmt: skip
-    parser.add_argument("--per-language", type=int, default=0, metavar="N",
-                        help="documents of a language that are used (default: all)")  # fmt: skip
-    parser.add_argument("--total", type=int, default=0, metavar="N",
-                        help="documents that are used, shared among languages as Magicoder's 80000: "
-                        "half Python, a sixteenth each of eight others")  # fmt: skip
-    parser.add_argument("--policy", choices=("magicoder", "syntax"), default="magicoder",
-                        help="consecutive lines by chance (default), or a whole function")  # fmt: skip
-    parser.add_argument("--min-lines", type=int, default=1, metavar="N")
-    parser.add_argument("--max-lines", type=int, default=15, metavar="N")
-    parser.add_argument("--random-seed", type=int, default=976, metavar="N")
-    parser.add_argument("--licences", action="append", default=[], metavar="SPDX[,SPDX]",
-                        help="licences allowed besides the permissive ones")  # fmt: skip
-    parser.add_argument("--unknown-licences", action="store_true",
-                        help="use documents whose licence nobody tells, too")  # fmt: skip
-    parser.add_argument("--workers", type=int, default=0, metavar="N",
-                        help="processes (default: one a processor, at most four)")  # fmt: skip
 
 
 def _add_import(commands: Any) -> None:
