@@ -128,8 +128,8 @@ class Facts:
     def page(
         self, mask: Mask, order: Order, after: str | None = None, before: str | None = None, size: int = 50
     ) -> Rows:
-        """Give the rows after or before a key. A damaged key gives the first page, one behind the last row, too;
-        so does one with less than a page before it."""
+        """Give the rows after or before a key. A damaged key gives the first page; one behind all rows,
+        or with less than a page before it, does so, too."""
         keys, places = self._ordered(order)
         wanted = np.flatnonzero(mask[places])  # where the view's rows stand in the order of all
         start = 0
