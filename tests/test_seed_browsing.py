@@ -433,7 +433,8 @@ def test_another_database_file_at_the_same_place_is_seen(built: Path, tmp_path: 
     shutil.copytree(built, folder)
     first = Workspace(folder)
     ids = seed_ids(first.database, SeedQuery())
-    assert seed_ids(first.database, SeedQuery("return")) and len(ids) == SEEDS
+    assert seed_ids(first.database, SeedQuery('"return"')) and len(ids) == SEEDS
+    assert seed_counts(first.database, SeedQuery()).total == SEEDS
     first.database.close()
     build(tmp_path / "other", SEEDS, LEFT_OUT, random_seed=7).database.close()
     os.replace(tmp_path / "other" / DATABASE, folder / DATABASE)
@@ -442,7 +443,11 @@ def test_another_database_file_at_the_same_place_is_seen(built: Path, tmp_path: 
     second = Workspace(folder)
     found = seed_ids(second.database, SeedQuery())
     assert len(found) == SEEDS and not set(found) & set(ids)
-    assert set(seed_ids(second.database, SeedQuery("return"))) <= set(found)
+    rows = all_seeds(second.database)
+    counted = seed_counts(second.database, SeedQuery())
+    assert counted.facets["language"] == Counter(row["language"] for row in rows)
+    wanted = [row["id"] for row in rows if "return" in row["text"].replace("_", " ").split()]
+    assert seed_ids(second.database, SeedQuery('"return"')) == wanted
     second.database.close()
 
 

@@ -1,6 +1,6 @@
 """Facts of many rows as numbers in memory: any filter, count, order and page of them in milliseconds.
 
-A hundred thousand rows take some 5 MB. They are read anew when what they were read from has changed.
+A hundred thousand rows take some 7 MB, and 1.6 MB more an order that was asked for. They are read anew when what they were read from has changed.
 """
 
 import re
@@ -242,6 +242,9 @@ class Texts:
         wanted = _searched(part)[:-1]
         if not wanted:
             return self.seqs
+        if len(wanted) == 1 and len(self.seqs):  # a letter is nearly everywhere: no list of its places
+            starts = np.concatenate([[0], self._ends[:-1]])
+            return self.seqs[np.logical_or.reduceat(self._bytes == wanted[0], starts)]
         last = len(self._bytes) - len(wanted) + 1
         rarest, *others = sorted(range(len(wanted)), key=lambda at: self._often[wanted[at]])
         if last <= 0:
@@ -249,8 +252,9 @@ class Texts:
         places = np.flatnonzero(self._bytes[rarest : last + rarest] == wanted[rarest])
         for at in others:
             places = places[self._bytes[places + at] == wanted[at]]
-        rows = np.searchsorted(self._ends, places, "right")
-        return self.seqs[rows[np.diff(rows, prepend=-1) > 0]]
+        holds = np.zeros(len(self.seqs), np.bool_)
+        holds[np.searchsorted(self._ends, places, "right")] = True
+        return self.seqs[holds]
 
 
 def _searched(text: str) -> bytes:
