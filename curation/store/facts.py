@@ -1,6 +1,7 @@
 """Facts of many rows as numbers in memory: any filter, count, order and page of them in milliseconds.
 
-A hundred thousand rows take some 7 MB, and 1.6 MB more an order that was asked for. They are read anew when what they were read from has changed.
+A hundred thousand rows take some 7 MB, and 1.6 MB more an order that was asked for. They are read anew when
+what they were read from has changed.
 """
 
 import re
