@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Locator, Page, sync_playwright
-from tests.big_seeds import build as build_seeds
 
+from tests.big_seeds import build as build_seeds
 from tests.big_workspace import build
 from tests.browser.driving import CHROMIUM, App, Visitor, chromium, click_cell, settled
 

@@ -55,11 +55,12 @@ def leave_out_again(workspace: Workspace, seq: int, person: str) -> Rescued:
         if word is None:
             raise WrongInput("Nobody put this document back, so there is nothing to take back; read it again")
         documents.note_rescue(connection, _as_overruled(row, word), person, False)
-        if row.stage != RESCUED:
-            return Rescued(True, "The word is taken back. An equal document is used in this one's place.")
         stage = READING if word.stage == READING else COMPARING
         cuts = [] if stage == READING else row.cuts
-        documents.decide(connection, [Decision(seq, stage, word.reason, word.evidence, cuts)])
+        if row.stage == RESCUED or stage == READING:  # else an equal one keeps it out, as is on record
+            documents.decide(connection, [Decision(seq, stage, word.reason, word.evidence, cuts)])
+        if row.stage != RESCUED:
+            return Rescued(True, "The word is taken back. An equal document is used in this one's place.")
         ids = [snippet_of(row, (first, last), "", "").id for first, last in row.cuts]
         seeds.remove(connection, ids)
     return Rescued(True, "The document is left out again.", len(ids))

@@ -1,6 +1,7 @@
 """Facts of many rows as numbers in memory: any filter, count, order and page of them in milliseconds.
 
-A hundred thousand rows take some 5 MB. They are read anew when what they were read from has changed.
+A hundred thousand rows take some 7 MB, and 1.6 MB more an order that was asked for. They are read anew when
+what they were read from has changed.
 """
 
 import re
@@ -128,8 +129,8 @@ class Facts:
     def page(
         self, mask: Mask, order: Order, after: str | None = None, before: str | None = None, size: int = 50
     ) -> Rows:
-        """Give the rows after or before a key. A damaged key gives the first page, one behind the last row, too;
-        so does one with less than a page before it."""
+        """Give the rows after or before a key. A damaged key gives the first page; one behind all rows,
+        or with less than a page before it, does so, too."""
         keys, places = self._ordered(order)
         wanted = np.flatnonzero(mask[places])  # where the view's rows stand in the order of all
         start = 0
@@ -242,6 +243,9 @@ class Texts:
         wanted = _searched(part)[:-1]
         if not wanted:
             return self.seqs
+        if len(wanted) == 1 and len(self.seqs):  # a letter is nearly everywhere: no list of its places
+            starts = np.concatenate([[0], self._ends[:-1]])
+            return self.seqs[np.logical_or.reduceat(self._bytes == wanted[0], starts)]
         last = len(self._bytes) - len(wanted) + 1
         rarest, *others = sorted(range(len(wanted)), key=lambda at: self._often[wanted[at]])
         if last <= 0:
@@ -249,8 +253,9 @@ class Texts:
         places = np.flatnonzero(self._bytes[rarest : last + rarest] == wanted[rarest])
         for at in others:
             places = places[self._bytes[places + at] == wanted[at]]
-        rows = np.searchsorted(self._ends, places, "right")
-        return self.seqs[rows[np.diff(rows, prepend=-1) > 0]]
+        holds = np.zeros(len(self.seqs), np.bool_)
+        holds[np.searchsorted(self._ends, places, "right")] = True
+        return self.seqs[holds]
 
 
 def _searched(text: str) -> bytes:
