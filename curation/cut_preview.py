@@ -4,6 +4,7 @@ Reading and cutting happen in a process of their own, as in a harvest: what a st
 does to it does not reach the app. It remembers the files it read, so that only the first look waits for them.
 """
 
+import errno
 import json
 import queue
 import subprocess
@@ -32,6 +33,8 @@ READ_BYTES = 32 << 20
 READ_FILES = 3_000
 PATIENCE = 30.0  # seconds until a look is given up
 AROUND = 3  # lines before and after a cut
+FRESH_SECONDS = 60.0  # until a source is read anew: deep in a folder it may have changed
+NAMED = 200  # characters of a source in a message
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,26 @@ def preview(given: str, asked: Mapping[str, Any]) -> Preview:
     the installed packages. Raises WrongInput for anything else and for what cannot be read, SourceUnavailable
     when reading takes too long.
     """
-    path = Path(given).expanduser()
-    if given != GIVEN and not path.exists():
-        raise WrongInput(f"{given} is not on this machine; its files are seen when they are harvested")
-    return _elsewhere(given if given == GIVEN else str(path.resolve()), asked)
+    return _elsewhere(given if given == GIVEN else _place_of(given), asked)
+
+
+def _place_of(given: str) -> str:
+    """Give the whole path of what is here. Raises WrongInput when nothing is, or nobody may look."""
+    try:
+        path = Path(given).expanduser()
+        if path.exists():
+            return str(path.resolve())
+    except RuntimeError:  # ~name, and nobody is called so
+        pass
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise _unreadable(given, error) from error
+    told = given if len(given) <= NAMED else f"{given[:NAMED]}..."
+    raise WrongInput(f"{told} is not on this machine; its files are seen when they are harvested")
+
+
+def _unreadable(given: str, error: OSError) -> WrongInput:
+    return WrongInput(f"{given} cannot be read ({error.strerror}); check its rights, or name another source")
 
 
 # --- the process that reads, seen from the app ---
@@ -137,6 +156,8 @@ def main() -> int:
             answer = asdict(_previewed(question["given"], settings_of(question["asked"])))
         except CurationError as error:
             answer = {"wrong": str(error)}
+        except OSError as error:
+            answer = {"wrong": str(_unreadable(question["given"], error))}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
     return 0
@@ -157,13 +178,15 @@ def _previewed(given: str, settings: Settings) -> Preview:
     return Preview(cuts, len(found), is_all, dict(left_out.most_common()))
 
 
-def _change_of(given: str) -> float:
-    """Tell a source from what it was: what was read of it is remembered."""
-    return 0.0 if given == GIVEN else Path(given).stat().st_mtime
+def _change_of(given: str) -> tuple[float, int]:
+    """Tell a source from what it was: what was read of it is remembered for a while."""
+    if given == GIVEN:
+        return 0.0, 0
+    return Path(given).stat().st_mtime, int(time.monotonic() // FRESH_SECONDS)
 
 
 @lru_cache(maxsize=4)
-def _read(given: str, changed: float) -> tuple[list[Document], bool]:
+def _read(given: str, changed: tuple[float, int]) -> tuple[list[Document], bool]:
     """Read documents for a while, and mix them: neighbours are alike. Languages take turns."""
     from curation.code_sources import open_source
 

@@ -1,6 +1,7 @@
 """The picture of the code, kept true: who may import what, and what is nowhere to be found."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,12 @@ BANNED_MODULES = {"pickle", "cPickle", "_pickle", "joblib"}
 BANNED_NAMES = {"read_pickle"}
 # Any of these would let text of a stranger become markup or run (faults.md Security S3, S18-S20).
 MARKUP = {"unsafe_allow_html", "unsafe_allow_javascript", "innerHTML", "insertAdjacentHTML", "html", "write"}
+# The same in the scripts of components; on* set as text would be code, and so would a timer's text.
+SCRIPT_MARKUP = re.compile(
+    r"\b(innerHTML|outerHTML|insertAdjacentHTML|setHTML\w*|document\s*\.\s*write(ln)?|srcdoc|eval|Function|"
+    r"createContextualFragment|DOMParser|import\s*\(|fetch\s*\(|XMLHttpRequest)"
+    r"|\[\s*[\"'`](inner|outer)|setAttribute\(\s*[\"'`](on|src|href)"
+)
 PAGE_HOMES = ("app", "ui", "pages", "serve")
 SAFE_VALUE = {"allow_pickle": False, "trust_remote_code": False, "weights_only": True}
 
@@ -133,6 +140,14 @@ def markup(name: str, tree: ast.Module) -> Iterator[str]:
             yield f"line {node.lineno}: a component must set text (textContent), never innerHTML"
 
 
+def script_markup(text: str) -> list[str]:
+    """Name what a component's script may not do with text of strangers: parse it, run it, load it."""
+    return [
+        f"line {text.count(chr(10), 0, found.start()) + 1}: {found.group()} reads text as markup or code"
+        for found in SCRIPT_MARKUP.finditer(text)
+    ]
+
+
 def long_functions(text: str, tree: ast.Module) -> Iterator[str]:
     lines = text.splitlines()
     for node in ast.walk(tree):
@@ -162,6 +177,40 @@ def broken_rules(name: str, text: str) -> list[str]:
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_every_module_follows_the_picture(file: Path) -> None:
     assert broken_rules(file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "components").glob("*")), ids=lambda file: file.name)
+def test_every_component_sets_text(file: Path) -> None:
+    assert file.suffix in (".js", ".css")
+    text = file.read_text(encoding="utf-8")
+    assert script_markup(text) == []
+    if file.suffix == ".css":
+        assert not re.search(r"@import|url\(|expression\(", text), "a sheet fetches nothing"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "box.innerHTML = text;",
+        "box.outerHTML = text;",
+        'box["innerHTML"] = text;',
+        "box['inner' + 'HTML'] = text;",
+        "box.insertAdjacentHTML('beforeend', text);",
+        "document.write(text);",
+        "document . writeln(text);",
+        "eval(text);",
+        "new Function(text)();",
+        "frame.srcdoc = text;",
+        "box.setAttribute('onclick', text);",
+        "box.setAttribute(`href`, text);",
+        "new DOMParser().parseFromString(text, 'text/html');",
+        "await import(text);",
+        "fetch(text);",
+    ],
+)
+def test_a_script_that_reads_text_as_markup_is_caught(line: str) -> None:
+    (broken,) = script_markup(f"export default function ({{ data }}) {{\n  {line}\n}}\n")[:1]
+    assert broken.startswith("line 2: ")
 
 
 @pytest.mark.skipif(

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,14 @@ from curation.import_samples import import_samples
 from curation.near_duplicates import Settings as NearSettings
 from curation.near_duplicates import near_duplicates
 from curation.records import question_of
-from curation.store import samples
+from curation.seeds import Settings as SeedSettings
+from curation.seeds import add_seeds
+from curation.store import documents, samples, seed_browsing
 from curation.workspace import DATABASE, Workspace
 from tests import big_workspace
 from tests.browser.stores import keep_vectors, paired_vectors
 from tests.faults import environment
+from tests.seed_projects import MIT, source_of, write, write_project
 from tests.workspaces import ROOT, TASKS, small_set, write_jsonl
 from training import run as runs
 from training.base_model import practice_folder
@@ -47,6 +50,9 @@ BIG = 10_000  # samples: built in seconds
 PAGES = {
     "overview": "pages/overview/overview.py",
     "import": "pages/create/import_samples.py",
+    "harvest": "pages/create/harvest.py",
+    "seeds": "pages/create/seeds.py",
+    "documents": "pages/create/documents.py",
     "samples": "pages/create/samples.py",
     "row": "pages/create/row.py",
     "clean": "pages/curate/clean.py",
@@ -69,7 +75,8 @@ DAMAGED = {
     "version": "nope", "from": "nope", "as": "\x00", "search": '"' + "x" * 400,
     "run": "../nope", "show": "nope", "with": "nope", "x": "nope", "base": ":other", "base_at": "\x00",
     "recipe": "nope", "method": "nope", "set_batch": "-1", "set_epochs": "nan", "set_targets": "\x00",
-    "set_nope": "1",
+    "set_nope": "1", "language": "nope", "source": "\x00", "licence": "<b>", "lines": "9-1", "seed": "nope",
+    "document": "nope", "state": "nope", "harvest_id": "nope", "policy": "nope", "many": "nope",
 }  # fmt: skip
 
 
@@ -80,7 +87,10 @@ DAMAGED = {
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Builds each store once."""
     folder = tmp_path_factory.mktemp("stores")
-    build = {"empty": Workspace, "small": small_store, "large": large_store, "trained": trained_store}
+    build = {
+        "empty": Workspace, "small": small_store, "large": large_store, "trained": trained_store,
+        "harvested": harvested_store,
+    }  # fmt: skip
     built: dict[str, Path] = {}
 
     def store(name: str) -> Path:
@@ -110,6 +120,14 @@ def small_store(folder: Path) -> None:
     review.vote(workspace, review.items(workspace)[0]["item"], "keep-both")
     assemble(workspace, "v1", AssembleSettings(open_cases="drop"))
     assert review.counts(workspace)["open"] > 2
+
+
+def harvested_store(folder: Path) -> None:
+    """Seeds and documents that were left out, of a project and an archive of nothing that is used."""
+    workspace = Workspace(folder)
+    add_seeds(workspace, str(write_project(folder.parent / "project")), SeedSettings(workers=1))
+    write(folder.parent / "unlicensed", "a.py", source_of("Python", 700))
+    add_seeds(workspace, str(folder.parent / "unlicensed"), SeedSettings(workers=1))
 
 
 def trained_store(folder: Path) -> None:
@@ -212,6 +230,122 @@ def test_a_damaged_address_gives_a_message_or_the_default(
     is_well(opened(store, page, **DAMAGED))
     for name in ("t", "at", "after", "version"):  # a number that is none, one that is too large
         is_well(opened(store, page, **{name: "9" * 30}))
+
+
+# --- seeds ---
+
+SEED_PAGES = ("harvest", "seeds", "documents")
+
+
+@pytest.mark.parametrize("page", SEED_PAGES)
+def test_the_pages_of_seeds_open_on_a_store_that_has_some(opened: Callable[..., AppTest], page: str) -> None:
+    app = opened("harvested", page)
+    is_well(app)
+    assert not app.error
+    if page == "harvest":
+        (table,) = (one.value for one in app.dataframe)
+        assert table[["Documents", "Used", "Left out"]].values.tolist() == [[120, 111, 9], [1, 0, 1]]
+        assert "whitespace 1" in table["Mostly because"][0] or "generated 3" in table["Mostly because"][0]
+    else:
+        assert {"seeds": "111 seeds", "documents": "121 documents"}[page] in shown(app)
+
+
+@pytest.mark.parametrize(
+    ("page", "parameter", "values", "told"),
+    [
+        ("seeds", "search", ('"', "a* OR NEAR(", "x" * 400), "seed"),
+        ("seeds", "sort", ("nope",), "111 seeds"),
+        ("seeds", "language", ("<b>",), "No seed fits"),
+        ("seeds", "source", ("nope",), "No seed fits"),
+        ("seeds", "licence", ("nope",), "No seed fits"),
+        ("seeds", "method", ("nope",), "No seed fits"),
+        ("seeds", "lines", ("9-1", "1-" + "9" * 7), "111 seeds"),
+        ("seeds", "seed", ("nope", "\x00"), "This seed is gone"),
+        ("seeds", "after", ("nope",), "1 to 50 of 111"),
+        ("seeds", "before", ("-1",), "1 to 50 of 111"),
+        ("seeds", "after", ("9" * 19,), ""),
+        ("documents", "state", ("\x00",), "No document fits"),
+        ("documents", "stage", ("nope",), "No document fits"),
+        ("documents", "reason", ("<b>",), "No document fits"),
+        ("documents", "harvest_id", ("nope",), "No document fits"),
+        ("documents", "search", ("%\x00'\"--",), "document"),
+        ("documents", "sort", ("nope",), "121 documents"),
+        ("documents", "document", ("9" * 15, "9" * 30, "²"), "This document is gone"),
+        ("documents", "after", ("nope", "9" * 40), ""),
+    ],
+)  # fmt: skip
+def test_a_damaged_view_of_seeds_gives_a_message_or_the_default(
+    opened: Callable[..., AppTest], page: str, parameter: str, values: Sequence[str], told: str
+) -> None:
+    for value in values:
+        app = opened("harvested", page, **{parameter: value})
+        is_well(app)
+        assert not app.error and told in shown(app), value
+
+
+def test_a_damaged_way_to_harvest_is_the_default(opened: Callable[..., AppTest]) -> None:
+    app = opened("harvested", "harvest", policy="nope", many="nope", **{"from": "nope"})
+    is_well(app)
+    assert not app.error and "Folder, archive or file" in [one.label for one in app.text_input]
+
+
+@pytest.mark.parametrize("way", ["Upload", "Git address", "Installed packages", "Hugging Face hub"])
+def test_every_way_to_name_a_source_opens(opened: Callable[..., AppTest], way: str) -> None:
+    app = opened("harvested", "harvest", policy="syntax", many="Equal shares", **{"from": way})
+    is_well(app)
+    (start,) = (one for one in app.button if one.key == "harvest_start")
+    assert not app.error and start.disabled == (way != "Installed packages")
+    assert app.number_input(key="harvest_each").value == 5_000
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("/nowhere/at/all", "is not on this machine"),
+        ("x" * 3_000, "is not on this machine"),
+        ("a\x00b", "is not on this machine"),
+        ("~nobody-is-called-so/code", "is not on this machine"),
+        ("/dev/null", ""),
+        ("/proc/1/root", ""),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_one_line(
+    opened: Callable[..., AppTest], typed: str, told: str
+) -> None:
+    app = opened("harvested", "harvest")
+    app.text_input(key="harvest_Path on this machine").set_value(typed).run()
+    is_well(app)
+    (error,) = app.error
+    assert told in error.value.replace("\\", "") and "Harvested so far" in [s.value for s in app.subheader]
+
+
+def test_a_folder_that_was_missing_is_seen_as_soon_as_it_is_there(
+    opened: Callable[..., AppTest], tmp_path: Path
+) -> None:
+    app = opened("harvested", "harvest")
+    app.text_input(key="harvest_Path on this machine").set_value(str(tmp_path / "late")).run()
+    assert "is not on this machine" in app.error[0].value.replace("\\", "")
+    write(tmp_path / "late", "LICENSE", MIT)
+    write(tmp_path / "late", "a.py", source_of("Python", 600))
+    app.run()
+    assert not app.error and "1 document of all 1 read" in shown(app)
+
+
+def test_documents_that_harvests_left_out_say_why(opened: Callable[..., AppTest]) -> None:
+    for reason in ("generated", "near_duplicate_document", "same_document"):
+        app = opened("harvested", "documents", reason=reason)
+        workspace = ui.workspace()
+        rows, page = seed_browsing.document_page(
+            workspace.database, seed_browsing.DocumentQuery(reason=reason)
+        )
+        assert rows and f"**{ui.count_of(page.total, 'document')}**" in shown(app)
+        for row in rows[:1]:
+            app = opened("harvested", "documents", document=str(row.seq))
+            is_well(app)
+            assert row.path in shown(app) and "Put it back" in labels(app)
+            if kept := row.evidence.get("kept"):
+                other = documents.at(workspace.database, kept["source"], kept["path"])
+                assert other is not None and kept["path"] in shown(app)
 
 
 # --- training ---

@@ -7,7 +7,7 @@ import streamlit as st
 
 import jobs
 import ui
-from curation.cut_preview import PreviewCut, preview
+from curation.cut_preview import Preview, PreviewCut, preview
 from curation.errors import CurationError
 from curation.import_samples import keep_upload
 from curation.languages import quotas
@@ -144,12 +144,9 @@ def _form(source: str, way: str) -> dict[str, Any] | None:
     return asked
 
 
-@st.cache_data(max_entries=64, ttl=600, show_spinner="Reading some files")
-def _previewed(source: str, asked: dict[str, Any]) -> Any:
-    try:
-        return preview(source, asked)
-    except CurationError as error:
-        return error
+@st.cache_data(max_entries=64, ttl=60, show_spinner="Reading some files")
+def _previewed(source: str, asked: dict[str, Any]) -> Preview:
+    return preview(source, asked)  # what it raises is not kept: the folder may be there a moment later
 
 
 def _preview(source: str, asked: dict[str, Any]) -> None:
@@ -159,14 +156,15 @@ def _preview(source: str, asked: dict[str, Any]) -> None:
     if shown != source:
         why = "its files are not here yet" if source else "no source is named yet"
         st.caption(f"Real cuts of the packages installed here, because {why}.")
-    found = _previewed(shown, asked)
-    if isinstance(found, CurationError):
-        ui.say_error(found)
+    try:
+        found = _previewed(shown, asked)
+    except CurationError as error:
+        ui.say_error(error)
         return
     amount = "all" if found.is_all else "the first"
     left_out = _mostly(found.left_out)
     st.caption(
-        f"{len(found.cuts)} documents of {amount} {found.read:,} read; the same ones whatever you move. "
+        f"{ui.count_of(len(found.cuts), 'document')} of {amount} {found.read:,} read, taken in the same order whatever you move. "
         + (f"Left out among those tried: {left_out}." if left_out else "")
     )
     if found.cuts:

@@ -34,6 +34,9 @@ CHROMIUM = (
 PAGES = (
     "",
     "import",
+    "harvest",
+    "seeds",
+    "documents",
     "samples",
     "row",
     "clean",
