@@ -237,10 +237,11 @@ def test_what_does_not_fit_at_hand_is_made_again(families, monkeypatch, room):
 
 
 def test_only_texts_that_may_be_alike_are_read_and_a_kept_one_once():
-    """A family whose members are a tenth unlike, among others: of these nothing is read."""
+    """A family whose members are a tenth unlike, among others that are too unlike by their sizes: of these
+    nothing is read."""
     words = [f"word{n}" for n in range(300)]
     family = [" ".join([*words[:270], *(f"own{n}word{m}" for m in range(20))]) for n in range(30)]
-    alone = [" ".join(f"text{n}word{m}" for m in range(100)) for n in range(50)]
+    alone = [" ".join(f"text{n}word{m}" for m in range(size)) for n in range(50) for size in (100, 80)]
     documents = dict(named(*family, *alone))
     read: list[str] = []
 
