@@ -1,23 +1,24 @@
 """Documents that are copies of another one, or nearly: which stays, which goes, and how alike they are.
 
-Candidates come from MinHash, and a pair counts only when the Jaccard similarity of the token 5-grams
-themselves says so. Documents are walked in the order of their hashes: one without a kept twin is kept, so
-a chain a~b~c keeps a and c, and the answer does not depend on the order in which documents arrive.
+Documents come as signatures, which are made once from a document's text and can be kept. Candidates come
+from MinHash, and a pair counts only when the Jaccard similarity of the token 5-grams themselves says so: only
+for those few pairs texts are read again. Documents are walked in the order of their hashes: one without a
+kept twin is kept, so a chain a~b~c keeps a and c, and the answer does not depend on the order in which
+documents arrive.
 
-A document takes about 1.8 KB of memory, however long it is (measured: 175 MB for 100,000), and 8 bytes a
-distinct 5-gram on disk, in a temporary file without a name, which vanishes with the process.
+A document takes about 1 KB of memory, however long it is (measured: 94 MB for 100,000), and the 5-grams of
+documents that resemble others at most 128 MB in all (CACHED).
 """
 
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+from curation.records import DocumentSignature
 
 # Lilac's (signals/near_dup.py) and The Stack's first near-deduplication. Magicoder's script and StarCoder
 # take 0.7, to make large training sets small. Here a document gives one snippet of 15 lines at most: two
@@ -39,12 +40,18 @@ NUMBERS = 120
 MISSED = 1e-5
 SLACK = 0.2  # 6 standard deviations of the share of 120 numbers that agree at 0.85
 SEED = 976
-BATCH = 1 << 20  # 5-grams signed at a time: 8 MB
+# The version of a signature's rule. Raise it with any change of what `sign` gives (GRAM, MIN_TOKENS, TOKEN,
+# NUMBERS, SEED, `same_text`; a test holds known signatures against it): signatures that were kept are made
+# anew then.
+RULE = 1
 
-TOKEN_HASHES = 1 << 18  # tokens whose hashes are remembered: some 40 MB
+CACHED = 16 << 20  # 5-grams kept at hand: 128 MB
+
+STORED = np.dtype("<u4")  # the numbers of a signature, wherever it is kept
 
 Hashes = npt.NDArray[np.uint64]
 Signatures = npt.NDArray[np.uint32]
+Text = Callable[[str], str]  # the text of a document, by its hash
 Show = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 
@@ -57,26 +64,34 @@ class Twin:
     reason: str  # "same_text" | "near_duplicate"
 
 
+def sign(text: str) -> DocumentSignature:
+    """Make what a text is compared by."""
+    from rensa import RMinHash
+
+    data = same_text(text).encode(errors="surrogatepass")
+    found = grams(text)
+    ends = np.array([0, len(found)], dtype=np.uint64)
+    (numbers,) = RMinHash.digest_matrix_from_flat_token_hashes(found, ends, NUMBERS, SEED).to_rows()
+    packed = np.array(numbers, dtype=STORED).tobytes()
+    return DocumentSignature(blake2b(data, digest_size=16).digest(), len(found), packed, RULE)
+
+
 def twins(
-    documents: Iterable[tuple[str, str]],
+    documents: Iterable[tuple[str, DocumentSignature]],
+    text: Text,
     threshold: float = THRESHOLD,
-    folder: Path | None = None,
     show: Show | None = None,
 ) -> dict[str, Twin]:
-    """Give, for each document that goes, its keeper. Documents are (hash, text); a hash counts once.
+    """Give, for each document that goes, its keeper. Documents are (hash, signature); a hash counts once.
 
     Two texts are the same when they differ only in line ends and in space at the end of lines or of the
-    text. `folder` is where the temporary file lies (None: where the system puts such files).
+    text. `text` is asked only for documents that may be near-duplicates, once all signatures were read.
     Raises ValueError for a threshold outside (0, 1].
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"a threshold lies in (0, 1], not at {threshold}")
-    with tempfile.TemporaryFile(dir=folder) as file:
-        texts = _Texts(file)
-        for name, text in documents:
-            texts.add(name, text)
-        texts.close()
-        near = _near(texts, threshold, show or (lambda *_: None))
+    texts = _Texts(documents)
+    near = _near(texts, _Grams(texts, text), threshold, show or (lambda *_: None))
     return dict(_named(texts, near))
 
 
@@ -90,9 +105,18 @@ def grams(text: str) -> Hashes:
     """Give the distinct token 5-grams of a text as sorted 64-bit hashes; none below MIN_TOKENS tokens.
 
     Of a million different 5-grams two share a hash once in 37 million tries, so that a similarity computed
-    from hashes is that of the 5-grams.
+    from hashes is that of the 5-grams. Texts that are the same (`same_text`) have the same 5-grams.
     """
-    return _grams(text, _TokenHashes())
+    found = TOKEN.findall(text)
+    hashes = {token: _token_hash(token) for token in set(found)}
+    tokens = np.fromiter(map(hashes.__getitem__, found), dtype=np.uint64, count=len(found))
+    if len(tokens) < MIN_TOKENS:
+        return tokens[:0]
+    last = len(tokens) - GRAM + 1
+    total = np.zeros(last, dtype=np.uint64)
+    for place, weight in enumerate(WEIGHTS):
+        total += tokens[place : place + last] * weight  # modulo 2^64
+    return np.unique(total)
 
 
 def similarity(left: Hashes, right: Hashes) -> float:
@@ -107,17 +131,10 @@ def similarity(left: Hashes, right: Hashes) -> float:
     return shared / (len(left) + len(right) - shared)
 
 
-class _TokenHashes(dict[str, int]):
-    """The 64-bit hash of each token: code says the same words again and again."""
-
-    def __missing__(self, token: str) -> int:
-        if len(self) >= TOKEN_HASHES:
-            self.clear()
-        # A text may hold half a surrogate pair, which UTF-8 has no bytes for.
-        data = token.encode(errors="surrogatepass")
-        found = int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
-        self[token] = found
-        return found
+def _token_hash(token: str) -> int:
+    # A text may hold half a surrogate pair, which UTF-8 has no bytes for.
+    data = token.encode(errors="surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
 
 
 # Odd numbers whose differences are odd multiples of small powers of two, so that an exchange of two tokens
@@ -128,96 +145,73 @@ WEIGHTS = np.array(
 )
 
 
-def _grams(text: str, hashes: _TokenHashes) -> Hashes:
-    found = TOKEN.findall(text)
-    tokens = np.fromiter(map(hashes.__getitem__, found), dtype=np.uint64, count=len(found))
-    if len(tokens) < MIN_TOKENS:
-        return tokens[:0]
-    last = len(tokens) - GRAM + 1
-    total = np.zeros(last, dtype=np.uint64)
-    for place, weight in enumerate(WEIGHTS):
-        total += tokens[place : place + last] * weight  # modulo 2^64
-    return np.unique(total)
-
-
 class _Texts:
-    """The distinct texts: their names, their signatures, and their 5-grams in a file."""
+    """The distinct texts: the names of their documents, and their signatures."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._number: dict[bytes, int] = {}  # 128 bits of a text's hash: its number
-        self._hashes = _TokenHashes()
-        self._sizes: list[int] = []
-        self._signed: list[Signatures] = []
-        self._waiting: list[Hashes] = []  # not signed yet
-        self._waiting_grams = 0
+    def __init__(self, documents: Iterable[tuple[str, DocumentSignature]]) -> None:
         self.of: dict[str, int] = {}  # the number of the text of each document
         self.first: list[str] = []  # the lowest hash of the documents of each text
-
-    def add(self, name: str, text: str) -> None:
-        """Take in a document; a name that is there already changes nothing."""
-        if name in self.of:
-            return
-        text = same_text(text)
-        key = blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
-        number = self.of[name] = self._number.setdefault(key, len(self._number))
-        if number < len(self.first):
-            self.first[number] = min(self.first[number], name)
-            return
-        self.first.append(name)
-        found = _grams(text, self._hashes)
-        self._file.write(found.tobytes())
-        self._sizes.append(len(found))
-        self._waiting.append(found)
-        self._waiting_grams += len(found)
-        if self._waiting_grams >= BATCH:
-            self._sign()
-
-    def close(self) -> None:
-        """Say that all texts are there: now they can be read."""
-        self._sign()
-        self._number.clear()
-        self._hashes.clear()
-        self.sizes = np.array(self._sizes, dtype=np.int64)  # 5-grams of each text
-        self._starts = np.cumsum([0, *self._sizes], dtype=np.int64)
+        known: dict[bytes, int] = {}  # the number of each text, by its key
+        sizes: list[int] = []
+        rows = bytearray()
+        for name, signature in documents:
+            if name in self.of:
+                continue  # a name that is there already changes nothing
+            number = self.of[name] = known.setdefault(signature.text_key, len(known))
+            if number < len(self.first):
+                self.first[number] = min(self.first[number], name)
+                continue
+            self.first.append(name)
+            sizes.append(signature.grams)
+            rows += signature.numbers
+        self.sizes = np.array(sizes, dtype=np.int64)  # 5-grams of each text
         # A row a text, NUMBERS each.
-        self.signatures = np.concatenate([np.empty((0, NUMBERS), dtype=np.uint32), *self._signed])
-        self._signed.clear()
-        self._sizes.clear()
-
-    def grams(self, number: int) -> Hashes:
-        """Read the 5-grams of a text."""
-        self._file.seek(8 * int(self._starts[number]))
-        return np.frombuffer(self._file.read(8 * int(self.sizes[number])), dtype=np.uint64)
-
-    def _sign(self) -> None:
-        from rensa import RMinHash
-
-        if not self._waiting:
-            return
-        ends = np.cumsum([0, *map(len, self._waiting)], dtype=np.uint64)
-        matrix = RMinHash.digest_matrix_from_flat_token_hashes(
-            np.concatenate(self._waiting), ends, NUMBERS, SEED
-        )
-        self._signed.append(np.array(matrix.to_rows(), dtype=np.uint32))
-        self._waiting.clear()
-        self._waiting_grams = 0
+        self.signatures: Signatures = np.frombuffer(rows, dtype=STORED).reshape(-1, NUMBERS)
 
 
-def _near(texts: _Texts, threshold: float, show: Show) -> dict[int, tuple[int, float]]:
+class _Grams:
+    """The 5-grams of texts. Those of texts that stay are kept at hand as far as CACHED allows, and what came
+    first stays: a family is walked from end to end again and again, and if the oldest went, none of a family
+    that is larger than CACHED would be there in time."""
+
+    def __init__(self, texts: _Texts, text: Text) -> None:
+        self._texts = texts
+        self._text = text
+        self._at_hand: dict[int, Hashes] = {}
+        self._room = CACHED
+
+    def of(self, number: int) -> Hashes:
+        """Give the 5-grams of a text."""
+        found = self._at_hand.get(number)
+        return grams(self._text(self._texts.first[number])) if found is None else found
+
+    def of_kept(self, number: int) -> Hashes:
+        """Give the 5-grams of a text that stays, which will be asked for again."""
+        found = self.of(number)
+        self.keep(number, found)
+        return found
+
+    def keep(self, number: int, found: Hashes) -> None:
+        """Keep the 5-grams of a text that stays at hand, if there is room."""
+        if number not in self._at_hand and len(found) <= self._room:
+            self._at_hand[number] = found
+            self._room -= len(found)
+
+
+def _near(texts: _Texts, grams: _Grams, threshold: float, show: Show) -> dict[int, tuple[int, float]]:
     """Walk the texts in the order of their hashes. Gives for each that goes its keeper and the score."""
     bands = _bands(texts.signatures, _rows(threshold))
     order = sorted(range(len(texts.first)), key=texts.first.__getitem__)
     kept: dict[tuple[int, int], list[int]] = {}  # the kept texts of each band that several texts share
     gone: dict[int, tuple[int, float]] = {}
     for done, number in enumerate(order):
-        if done % 1_000 == 0:
+        if done % 100 == 0:
             show("comparing documents", done, len(order))
         places = [(band, int(group)) for band, group in enumerate(bands[number]) if group >= 0]
         if not places or not texts.sizes[number]:
             continue
         candidates = {other for place in places for other in kept.get(place, ())}
-        best = _best(texts, number, candidates, threshold)
+        best = _best(texts, grams, number, candidates, threshold)
         if best is not None:
             gone[number] = best
             continue
@@ -227,15 +221,18 @@ def _near(texts: _Texts, threshold: float, show: Show) -> dict[int, tuple[int, f
     return gone
 
 
-def _best(texts: _Texts, number: int, candidates: set[int], threshold: float) -> tuple[int, float] | None:
+def _best(
+    texts: _Texts, grams: _Grams, number: int, candidates: set[int], threshold: float
+) -> tuple[int, float] | None:
     """Give the candidate most like a text and how alike they are, or None if none is alike enough."""
-    mine = texts.grams(number)
-    scored = (
-        (-similarity(mine, texts.grams(other)), texts.first[other], other)
-        for other in _possible(texts, number, candidates, threshold)
-    )
+    possible = _possible(texts, number, candidates, threshold)
+    if not possible:
+        return None  # and its text need not be read
+    mine = grams.of(number)
+    scored = ((-similarity(mine, grams.of_kept(other)), texts.first[other], other) for other in possible)
     alike = [found for found in scored if -found[0] >= threshold]
     if not alike:
+        grams.keep(number, mine)
         return None
     score, _, other = min(alike)  # of equally like ones the lowest hash
     return other, -score

@@ -90,6 +90,16 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentSignature:
+    """What a document is compared by, instead of its text (curation/document_twins.py makes it)."""
+
+    text_key: bytes  # 128 bits that name the text, whatever its line ends and the space behind its lines
+    grams: int  # distinct token 5-grams
+    numbers: bytes  # MinHash of the 5-grams: uint32, little-endian
+    version: int  # of the rule that it was made by
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """Something of a source of code that did not even become a Document, and what shows why."""
 

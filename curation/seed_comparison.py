@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.cutting import NoCut, Policy, cut
-from curation.document_twins import twins
+from curation.document_twins import RULE, Twin, sign, twins
 from curation.file_lock import locked
 from curation.languages import quotas
-from curation.records import SeedSnippet, digest
+from curation.records import DocumentSignature, SeedSnippet, digest
+from curation.stage import Progress, silent
 from curation.store import documents, seeds
 from curation.store.database import Connection, Row
 from curation.store.documents import COMPARING, READING, RESCUED, Decision
@@ -23,9 +24,11 @@ from curation.workspace import Workspace
 POLICIES = ("magicoder", "syntax")
 SAME, TWIN, OVER_QUOTA = "same_document", "near_duplicate_document", "over_quota"
 LOCK = "seeds.lock"
+SHOWN = 100  # documents between two looks at how far the work is
 
 Reasons = dict[int, tuple[str, dict[str, Any]]]  # by the document's number
 Asked = dict[str, dict[str, Any]]  # settings of each harvest, by its id
+Signed = tuple[str, DocumentSignature]  # a document's hash, and what it is compared by
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Compared:
     decisions: list[Decision]
     seeds: list[SeedSnippet]  # new, or in another form
     gone: list[str]  # ids of seeds that no document brings any more
+    signed: list[Signed]  # documents that had no signature yet
 
 
 def comparing(workspace: Workspace) -> AbstractContextManager[None]:
@@ -43,16 +47,20 @@ def comparing(workspace: Workspace) -> AbstractContextManager[None]:
     return locked(workspace.folder / LOCK)
 
 
-def compare(workspace: Workspace) -> Compared:
+def compare(workspace: Workspace, show: Progress = silent) -> Compared:
     """Decide which of equal and nearly equal documents is used, and which are over a quota.
 
     Of equal ones the first by source and path. The order of documents is that of their hashes, mixed by the
     harvest's random seed for quotas, so that a larger quota takes more and never others.
     """
+    show("comparing documents", 0, 0)
     asked = {row.id: row.settings for row in documents.harvests(workspace.database)}
+    signed: list[Signed] = []
     with workspace.database.reading() as connection:
         found = list(documents.candidates(connection))
-        decisions = _decisions(connection, found, asked)
+        signatures = _signatures(connection, {row.hash for row in found}, signed, show)
+        near = twins(signatures, lambda hash: documents.text_in(connection, hash) or "", show=show)
+        decisions = _decisions(connection, found, near, asked)
         used = [row for row in found if decisions[row.seq].state == documents.KEPT]
         known = seeds.known(connection, POLICIES)
         wanted = {
@@ -61,13 +69,14 @@ def compare(workspace: Workspace) -> Compared:
             for first, last in decisions[row.seq].cuts
         }
         changed = [(id, *where) for id, where in wanted.items() if known.get(id) != _facts(where[0], asked)]
-        snippets = list(_snippets(connection, changed, asked))
+        snippets = list(_snippets(connection, changed, asked, show))
     new = [decisions[row.seq] for row in found if _differs(row, decisions[row.seq])]
-    return Compared(len(found), new, snippets, [id for id in known if id not in wanted])
+    return Compared(len(found), new, snippets, [id for id in known if id not in wanted], signed)
 
 
 def keep_compared(connection: Connection, compared: Compared) -> None:
     """Write what comparing came to."""
+    documents.keep_signatures(connection, compared.signed)
     documents.decide(connection, compared.decisions)
     seeds.remove(connection, compared.gone)
     seeds.replace(connection, compared.seeds)
@@ -102,11 +111,30 @@ def cut_anew(connection: Connection, row: Row[Any], asked: dict[str, Any]) -> li
     return found if isinstance(found, NoCut) else [(one.first_line, one.last_line) for one in found]
 
 
-def _decisions(connection: Connection, found: Sequence[Row[Any]], asked: Asked) -> dict[int, Decision]:
+def _signatures(
+    connection: Connection, hashes: set[str], signed: list[Signed], show: Progress
+) -> Iterator[Signed]:
+    """Give the signature of every document. One that has none on record is signed now, and noted in `signed`:
+    it is of an older workspace, signed by an older rule, or rescued and was not to be compared before."""
+    missing = set(hashes)
+    for hash, signature in documents.signatures(connection, RULE):
+        if hash in missing:
+            missing.discard(hash)
+            yield hash, signature
+    for done, (hash, text) in enumerate(documents.texts(connection, sorted(missing))):
+        if done % SHOWN == 0:
+            show("reading documents to compare", done, len(missing))
+        signed.append((hash, sign(text)))
+        yield signed[-1]
+
+
+def _decisions(
+    connection: Connection, found: Sequence[Row[Any]], near: Mapping[str, Twin], asked: Asked
+) -> dict[int, Decision]:
     """Decide on every document; persons' words stand above all but equality."""
     reasons = _same(found)
     left = [row for row in found if row.seq not in reasons]
-    alike = _twins(connection, left)
+    alike = _twins(left, near)
     wanted = {row.seq for row in left if row.rescue is not None}
     reasons |= {seq: why for seq, why in alike.items() if seq not in wanted}
     left = [row for row in left if row.seq not in reasons and row.seq not in wanted]
@@ -151,12 +179,11 @@ def _place_of(row: Row[Any]) -> dict[str, Any]:
     return {"kept": {"source": row.source, "path": row.path}}
 
 
-def _twins(connection: Connection, left: Sequence[Row[Any]]) -> Reasons:
+def _twins(left: Sequence[Row[Any]], near: Mapping[str, Twin]) -> Reasons:
     by_hash = {row.hash: row for row in left}
-    found = twins(documents.texts(connection, sorted(by_hash)))
     return {
         by_hash[hash].seq: (TWIN, {**_place_of(by_hash[twin.keeper]), "jaccard": round(twin.score, 4)})
-        for hash, twin in found.items()
+        for hash, twin in near.items()
     }
 
 
@@ -187,8 +214,10 @@ def _facts(row: Row[Any], asked: Asked) -> seeds.Facts:
 
 
 def _snippets(
-    connection: Connection, wanted: Sequence[tuple[str, Row[Any], int, int]], asked: Asked
+    connection: Connection, wanted: Sequence[tuple[str, Row[Any], int, int]], asked: Asked, show: Progress
 ) -> Iterator[SeedSnippet]:
-    for _, row, first, last in wanted:
+    for done, (_, row, first, last) in enumerate(wanted):
+        if done % SHOWN == 0:
+            show("cutting snippets", done, len(wanted))
         text = dict(documents.texts(connection, [row.hash])).get(row.hash, "")
         yield snippet_of(row, (first, last), text, asked[row.harvest_id]["policy"])

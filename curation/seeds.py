@@ -22,6 +22,7 @@ from typing import Any
 from curation.code_filters import reason_to_leave_out
 from curation.code_sources import CodeSource, Position, open_source
 from curation.cutting import NoCut, Policy, cut
+from curation.document_twins import sign
 from curation.errors import WrongInput
 from curation.installed_documents import GIVEN, InstalledSource
 from curation.licences import allow_list, decide, licence_reason_to_skip
@@ -172,8 +173,7 @@ class _Harvest:
         position, skipped = self._begin()
         self._read(stage, position, skipped)
         with comparing(self.workspace):  # two harvests may end at once
-            stage.progress("comparing documents", 0, 0)
-            compared = compare(self.workspace)
+            compared = compare(self.workspace, stage.progress)
             with stage.finishing() as connection:
                 keep_compared(connection, compared)
                 documents.finish_harvest(connection, self.id)
@@ -286,7 +286,8 @@ def _judged(document: Document) -> JudgedDocument:
 
 
 def judged(document: Document, settings: Settings) -> JudgedDocument:
-    """Decide on a document by itself: its licence, what it is made of, where it is cut."""
+    """Decide on a document by itself: its licence, what it is made of, where it is cut. One that is to be
+    compared gets what it is compared by: here, where several processes share the work."""
     text = document.data.decode("utf-8")
     hidden = redact(text)
     cuts: Sequence[tuple[int, int]] = ()
@@ -300,7 +301,7 @@ def judged(document: Document, settings: Settings) -> JudgedDocument:
     return JudgedDocument(
         document.source, document.path, document.hash, document.language, document.licence,
         document.licence_evidence, len(document.data), len(lines_of(text)), cuts, dict(hidden.found),
-        reason, evidence, documents.pack(hidden.text),
+        reason, evidence, documents.pack(hidden.text), sign(hidden.text) if reason is None else None,
     )  # fmt: skip
 
 

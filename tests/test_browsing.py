@@ -196,6 +196,8 @@ def test_an_older_database_gets_the_places_and_words_of_its_rows(workspace: Work
             "DROP INDEX ix_rejection_file_hash_row", "DROP INDEX ix_rejection_file_hash_reason",
             "DROP INDEX ix_near_duplicate_pair_run_id_decision_cosine",
             "DROP INDEX ix_contamination_match_run_id_detector_score",
+            "DROP TABLE seed_place", "DROP TABLE seed_text", "DROP TABLE document_rescue",
+            "DROP TABLE document_signature",
             "DROP TABLE document", "DROP TABLE document_text", "DROP TABLE harvest",
             "ALTER TABLE seed DROP COLUMN method",
             "UPDATE alembic_version SET version_num = '0001'",

@@ -12,16 +12,19 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     or_,
     select,
     update,
 )
+from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
+from curation.records import DocumentSignature
 from curation.store.database import Database, now
-from curation.store.tables import document, document_rescue, document_text, harvest
+from curation.store.tables import document, document_rescue, document_signature, document_text, harvest
 
 KEPT, DROPPED = "kept", "dropped"
 READING, COMPARING = "reading", "comparing"  # the stages that drop: a document by itself, or beside others
@@ -47,6 +50,7 @@ class JudgedDocument:
     reason: str | None = None  # None: used, as far as this document by itself is concerned
     evidence: Mapping[str, Any] = field(default_factory=dict)
     packed: bytes | None = None  # its text, secrets replaced; None: it has none
+    signature: DocumentSignature | None = None  # of that text; None: it is not to be compared
 
 
 def pack(text: str) -> bytes:
@@ -116,6 +120,54 @@ def add(connection: Connection, harvest_id: str, judged: Sequence[JudgedDocument
     texts = [{"hash": one.hash, "packed": one.packed} for one in judged if one.packed is not None]
     if texts:
         connection.execute(insert_or_ignore(document_text).on_conflict_do_nothing(), texts)
+    _add_signatures(connection, judged)
+
+
+def _add_signatures(connection: Connection, judged: Sequence[JudgedDocument]) -> None:
+    """Keep signatures of texts that are on record just so: one that an older rule redacted stays as it was,
+    and so must what it is compared by."""
+    signed = [(one.hash, one.signature, one.packed) for one in judged if one.signature is not None]
+    if not signed:
+        return
+    on_record = exists().where(
+        document_text.c.hash == bindparam("hash"), document_text.c.packed == bindparam("packed")
+    )
+    values = select(*(bindparam(column.name, type_=column.type) for column in document_signature.c))
+    statement = insert_or_ignore(document_signature).from_select(
+        list(document_signature.c.keys()), values.where(on_record)
+    )
+    statement = statement.on_conflict_do_update(index_elements=["hash"], set_=_new(statement))
+    connection.execute(statement, [
+        {**_signature_row(hash, signature), "packed": packed} for hash, signature, packed in signed
+    ])  # fmt: skip
+
+
+def keep_signatures(connection: Connection, signed: Sequence[tuple[str, DocumentSignature]]) -> None:
+    """Keep signatures by document hash, in place of those of another version."""
+    statement = insert_or_ignore(document_signature)
+    statement = statement.on_conflict_do_update(index_elements=["hash"], set_=_new(statement))
+    if signed:
+        connection.execute(statement, [_signature_row(*one) for one in signed])
+
+
+def signatures(connection: Connection, version: int) -> Iterator[tuple[str, DocumentSignature]]:
+    """Give (hash, signature) of every document that has one of this version, in no order."""
+    columns = [document_signature.c[name] for name in ("hash", "text_key", "grams", "signature", "version")]
+    query = select(*columns).where(document_signature.c.version == version)
+    for hash, *facts in connection.execution_options(yield_per=PAGE).execute(query):
+        yield hash, DocumentSignature(*facts)
+
+
+def _signature_row(hash: str, one: DocumentSignature) -> dict[str, Any]:
+    return {
+        "hash": hash, "text_key": one.text_key, "grams": one.grams, "signature": one.numbers,
+        "version": one.version,
+    }  # fmt: skip
+
+
+def _new(statement: Insert) -> dict[str, Any]:
+    """Give what a row gets in place of what it had."""
+    return {name: value for name, value in statement.excluded.items() if name != "hash"}
 
 
 def text_of(db: Database, hash: str) -> str | None:

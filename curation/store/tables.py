@@ -150,6 +150,17 @@ document_text = Table(
     Column("packed", LargeBinary, nullable=False),  # zlib over UTF-8
 )
 
+# What documents are compared by: made once from the text above, when a document is judged or first compared.
+document_signature = Table(
+    "document_signature",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("text_key", LargeBinary, nullable=False),  # the same for texts that differ in line ends only
+    Column("grams", Integer, nullable=False),  # distinct token 5-grams
+    Column("signature", LargeBinary, nullable=False),  # MinHash of them: 120 x uint32, little-endian
+    Column("version", Integer, nullable=False),  # of the rule; one of another version is made anew
+)
+
 sample = Table(
     "sample",
     metadata,

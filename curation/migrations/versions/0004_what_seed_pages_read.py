@@ -1,4 +1,5 @@
-"""What pages of seeds read: the facts and the words of every seed; documents that a person wants used"""
+"""What pages of seeds read: the facts and the words of every seed; documents that a person wants
+used; what documents are compared by"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,6 +16,7 @@ FACTS = ("state", "stage", "reason", "language", "source", "licence", "harvest_i
 def upgrade() -> None:
     _make_places()
     _make_rescues()
+    _make_signatures()
     op.drop_index("ix_document_state_reason", table_name="document")
     op.create_index("ix_document_facts", "document", list(FACTS))
     is_sqlite = op.get_bind().dialect.name == "sqlite"
@@ -64,6 +66,19 @@ def _make_rescues() -> None:
     op.create_index(op.f("ix_document_rescue_document_hash"), "document_rescue", ["document_hash"])
 
 
+def _make_signatures() -> None:
+    """Make their table, empty: the next comparing makes the signatures that it lacks."""
+    op.create_table(
+        "document_signature",
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("text_key", sa.LargeBinary(), nullable=False),
+        sa.Column("grams", sa.Integer(), nullable=False),
+        sa.Column("signature", sa.LargeBinary(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("hash", name=op.f("pk_document_signature")),
+    )
+
+
 def _fill(connection: sa.Connection, has_words: bool) -> None:
     """Give the seeds that are there their places and words, in the order in which they were kept."""
     names = ("id", "language", "source", "licence", "method", "first_line", "last_line", "text", "path")
@@ -95,6 +110,7 @@ def _fill(connection: sa.Connection, has_words: bool) -> None:
 def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TABLE seed_text")
+    op.drop_table("document_signature")
     op.drop_table("document_rescue")
     op.drop_table("seed_place")
     op.drop_index("ix_document_facts", table_name="document")
