@@ -29,10 +29,13 @@ class Rescued:
     seeds: int = 0  # that came, or went
 
 
-def rescue_document(workspace: Workspace, seq: int, person: str) -> Rescued:
-    """Use a document whatever the rules say. Raises WrongInput when that cannot be, with the reason."""
+def rescue_document(workspace: Workspace, seq: int, person: str, hash: str | None = None) -> Rescued:
+    """Use a document whatever the rules say. `hash` is what the person saw, if that is to be held against it.
+
+    Raises WrongInput when that cannot be, with the reason.
+    """
     with _changing(workspace), workspace.database.transaction() as connection:
-        row = _found(workspace, seq)
+        row = _found(workspace, seq, hash)
         if row.state == KEPT:
             return Rescued(False, "This document is used already.")
         _refuse_a_copy(workspace, row)
@@ -44,13 +47,13 @@ def rescue_document(workspace: Workspace, seq: int, person: str) -> Rescued:
     return Rescued(True, "The document is used now; its snippet is among the seeds.", number)
 
 
-def leave_out_again(workspace: Workspace, seq: int, person: str) -> Rescued:
+def leave_out_again(workspace: Workspace, seq: int, person: str, hash: str | None = None) -> Rescued:
     """Take back that a person wanted a document. A seed that a sample was made from stays.
 
-    Raises WrongInput when nobody wanted it.
+    `hash` as in `rescue_document`. Raises WrongInput when nobody wanted it.
     """
     with _changing(workspace), workspace.database.transaction() as connection:
-        row = _found(workspace, seq)
+        row = _found(workspace, seq, hash)
         word = next((one for one in documents.rescues(workspace.database, row) if one.active), None)
         if word is None:
             raise WrongInput("Nobody put this document back, so there is nothing to take back; read it again")
@@ -74,9 +77,9 @@ def _changing(workspace: Workspace) -> Iterator[None]:
         yield
 
 
-def _found(workspace: Workspace, seq: int) -> Row[Any]:
+def _found(workspace: Workspace, seq: int, hash: str | None) -> Row[Any]:
     row = documents.find(workspace.database, seq)
-    if row is None:
+    if row is None or (hash is not None and row.hash != hash):  # numbers are given again
         raise WrongInput("This document is gone: its source was read again. Look for it in the list")
     return row
 

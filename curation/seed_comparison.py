@@ -58,7 +58,9 @@ def compare(workspace: Workspace, show: Progress = silent) -> Compared:
     signed: list[Signed] = []
     with workspace.database.reading() as connection:
         found = list(documents.candidates(connection))
-        signatures = _signatures(connection, {row.hash for row in found}, signed, show)
+        # Rescued ones are not compared: they stay, and no other document goes because of them.
+        hashes = {row.hash for row in found if row.rescue is None}
+        signatures = _signatures(connection, hashes, signed, show)
         near = twins(signatures, lambda hash: documents.text_in(connection, hash) or "", show=show)
         decisions = _decisions(connection, found, near, asked)
         used = [row for row in found if decisions[row.seq].state == documents.KEPT]
@@ -115,7 +117,7 @@ def _signatures(
     connection: Connection, hashes: set[str], signed: list[Signed], show: Progress
 ) -> Iterator[Signed]:
     """Give the signature of every document. One that has none on record is signed now, and noted in `signed`:
-    it is of an older workspace, signed by an older rule, or rescued and was not to be compared before."""
+    it is of an older workspace, or signed by an older rule."""
     missing = set(hashes)
     for hash, signature in documents.signatures(connection, RULE):
         if hash in missing:

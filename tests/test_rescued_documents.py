@@ -177,6 +177,8 @@ def test_what_cannot_be_put_back_is_refused_with_its_reason(workspace: Workspace
         assert "\n" not in str(told.value)
     with pytest.raises(WrongInput, match="This document is gone"):
         rescue_document(workspace, 10**6, "ann")
+    with pytest.raises(WrongInput, match="This document is gone"):  # the number is another document's by now
+        rescue_document(workspace, named(workspace, path).seq, "ann", hash="0" * 64)
     assert not rescue_document(workspace, named(workspace, "a/same.py").seq, "ann").changed
     assert (all_documents(workspace), kept(workspace)) == (before, seeds_before)
     assert documents.rescues(workspace.database, named(workspace, "latin.py")) == []

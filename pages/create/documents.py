@@ -194,6 +194,7 @@ def _buttons(row: Any) -> None:
         args=(
             rescued_documents.leave_out_again if is_rescued else rescued_documents.rescue_document,
             row.seq,
+            row.hash,
         ),
         help="A seed that a sample was made from stays."
         if is_rescued
@@ -201,8 +202,8 @@ def _buttons(row: Any) -> None:
     )
 
 
-def _said(action: Any, seq: int) -> None:
-    done = ui.act(action, ui.workspace(), seq, ui.person())
+def _said(action: Any, seq: int, hash: str) -> None:
+    done = ui.act(action, ui.workspace(), seq, ui.person(), hash)
     if done is not None:
         ui.set_query(document=str(seq))  # it may no longer be in the list, but stays open
         ui.toast(ui.plain(done.message))

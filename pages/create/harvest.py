@@ -164,8 +164,8 @@ def _preview(source: str, asked: dict[str, Any]) -> None:
     amount = "all" if found.is_all else "the first"
     left_out = _mostly(found.left_out)
     st.caption(
-        f"{ui.count_of(len(found.cuts), 'document')} of {amount} {found.read:,} read, taken in the same order whatever you move. "
-        + (f"Left out among those tried: {left_out}." if left_out else "")
+        f"{ui.count_of(len(found.cuts), 'document')} of {amount} {found.read:,} read, in the same order "
+        "whatever you move. " + (f"Left out among those tried: {left_out}." if left_out else "")
     )
     if found.cuts:
         ui.show_code([_card(one) for one in found.cuts], "harvest_preview", columns=3, height=CARD_HEIGHT)
