@@ -90,6 +90,8 @@ def _failing(folder: Path, listener: Listener) -> list[tuple[str, dict[str, obje
         ("export", {"name": text, "format": "messages", "to": str(folder / "out" / text)}),
         ("decontaminate", {"benchmarks": [f"{text}={folder / text}"]}),
         ("seeds", {"source": str(folder / text)}),
+        ("seeds", {"source": f"https://127.0.0.1:1/{text}"}),
+        ("seeds", {"source": f"hf:{text}"}),
     ]
 
 

@@ -31,7 +31,7 @@ from tests.browser.driving import (
 from tests.browser.test_addresses import cells, choose, query_of
 from tests.seed_projects import MIT, source_of, write_project
 
-LONG = 12_000  # milliseconds a harvest may take on a busy machine
+LONG = 60_000  # milliseconds a harvest may take on a busy machine
 PATH_BOX = "harvest_Path-on-this-machine"
 # What a card of code shows: its title, and of each line its number, its text and whether it stands out.
 CARDS = """() => {

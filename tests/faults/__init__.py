@@ -231,8 +231,8 @@ FACTS = {
     "ORDER BY id",
     "seeds": "SELECT id, document_hash, first_line, last_line, text, language, source, path, licence, "
     "licence_evidence, method FROM seed ORDER BY id",
-    "harvested documents": "SELECT harvest_id, source, path, hash, language, licence, licence_evidence, bytes, "
-    "state, stage, reason, evidence FROM document ORDER BY harvest_id, source, path",
+    "harvested documents": "SELECT harvest_id, source, path, hash, language, licence, licence_evidence, "
+    "bytes, state, stage, reason, evidence FROM document ORDER BY harvest_id, source, path",
     "versions": "SELECT name, sha256, rows, manifest FROM dataset_version ORDER BY name",
 }
 
