@@ -459,7 +459,13 @@ def type_in(
 
 
 def switch(
-    label: str, parameter: str, options: Sequence[str], clear: Sequence[str] = (), hide_label: bool = True
+    label: str,
+    parameter: str,
+    options: Sequence[str],
+    clear: Sequence[str] = (),
+    hide_label: bool = True,
+    shown: Callable[[str], str] = str,
+    help: str | None = None,
 ) -> str:
     """Show a row of choices (all ours), a parameter of the address; the first is the default."""
     key = _to_widget(parameter, options, options[0])
@@ -470,6 +476,8 @@ def switch(
         required=True,
         on_change=_from_widget,
         label_visibility="collapsed" if hide_label else "visible",
+        format_func=shown,
+        help=help,
         args=(key, parameter, clear, options[0]),
     )
     return str(chosen)

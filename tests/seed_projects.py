@@ -68,8 +68,9 @@ def write(folder: Path, path: str, text: str) -> None:
 def write_project(folder: Path, each: int = 28) -> Path:
     """Write `each` files of four languages, and eight more that are left out.
 
-    Those are 3 generated ones, 3 without a licence, one of core/py_0.py and core/twin.py, which are equal, and
-    one of core/py_1.py and core/nearly.py, which are nearly so. A cut of white space alone may leave out others.
+    Those are 3 generated ones, 3 without a licence, one of core/py_0.py and core/twin.py, which are equal,
+    and one of core/py_1.py and core/nearly.py, which are nearly so. A cut of white space alone may leave out
+    others.
     """
     write(folder, "core/LICENSE", MIT)
     for language, ending in ENDINGS.items():

@@ -70,14 +70,12 @@ def _upload() -> str:
 
 def _asked() -> dict[str, Any]:
     """Let a person say how it is cut and how much is wanted, as the job's settings."""
-    policy = st.segmented_control(
+    policy = ui.switch(
         "Cut",
+        "policy",
         list(POLICIES),
-        default="magicoder",
-        required=True,
-        key="policy",
-        bind="query-params",
-        format_func=lambda name: POLICIES[name],
+        hide_label=False,
+        shown=lambda name: POLICIES[name],
         help="By chance: Magicoder's rule, any consecutive lines. Whole functions: a function or class that "
         "a parser found, of the lengths below.",
     )
@@ -164,8 +162,9 @@ def _preview(source: str, asked: dict[str, Any]) -> None:
     amount = "all" if found.is_all else "the first"
     left_out = _mostly(found.left_out)
     st.caption(
-        f"{ui.count_of(len(found.cuts), 'document')} of {amount} {found.read:,} read, in the same order "
-        "whatever you move. " + (f"Left out among those tried: {left_out}." if left_out else "")
+        f"{ui.count_of(len(found.cuts), 'document')} of {amount} {found.read:,} read, "
+        "taken in the same order whatever you move. "
+        + (f"Left out among those tried: {left_out}." if left_out else "")
     )
     if found.cuts:
         ui.show_code([_card(one) for one in found.cuts], "harvest_preview", columns=3, height=CARD_HEIGHT)

@@ -9,10 +9,21 @@ from playwright.sync_api import Page, expect
 
 import jobs
 from curation import review
-from curation.store import samples
+from curation.store import samples, seed_browsing
 from curation.workspace import Workspace
 from tests.browser.driving import PAGES, App, Visitor, keyed, settled, text_of, type_into, wait_for
-from tests.browser.payloads import ICON, RED, RTL, Listener, corpus, listening, short, store_of_payloads
+from tests.browser.payloads import (
+    ICON,
+    RED,
+    RTL,
+    Listener,
+    archive_of_payloads,
+    corpus,
+    listening,
+    short,
+    store_of_payloads,
+)
+from tests.browser.test_seeds import PATH_BOX
 
 # Finds, shadow roots included, what can only have come out of a payload.
 FOUND = """([icon, red, port]) => {
@@ -78,6 +89,9 @@ def _failing(folder: Path, listener: Listener) -> list[tuple[str, dict[str, obje
         ("import", {"file": str(folder / text)}),
         ("export", {"name": text, "format": "messages", "to": str(folder / "out" / text)}),
         ("decontaminate", {"benchmarks": [f"{text}={folder / text}"]}),
+        ("seeds", {"source": str(folder / text)}),
+        ("seeds", {"source": f"https://127.0.0.1:1/{text}"}),
+        ("seeds", {"source": f"hf:{text}"}),
     ]
 
 
@@ -120,6 +134,7 @@ def test_no_page_makes_anything_of_its_address(visitor: Visitor, listener: Liste
     """Each parameter that some page knows holds a payload; the page says so, or shows its default."""
     known = "search sort place stage reason name source licence method after before id item kind as t at open"
     known += " view order decision benchmark version from size"
+    known += " language lines seed document state harvest_id policy many after"
     known += " run show with x base base_at recipe set_batch set_targets"
     for number in (0, 1):
         query = {parameter: short(listener.url, number) for parameter in known.split()}
@@ -200,6 +215,81 @@ def test_a_file_is_shown_before_it_is_imported(
     page.get_by_role("combobox", name="Column of the input").click()
     expect(page.get_by_role("option", name=re.compile("<img src=x"))).to_be_visible()
     is_harmless(page, listener)
+
+
+# Texts of the cards of code, without their numbers.
+CODE = """() => {
+  const found = [];
+  const walk = root => { for (const e of root.querySelectorAll('*')) {
+    if (e.matches('.card .text, .card .head b, .card .note, .facet .name')) found.push(e.textContent);
+    if (e.shadowRoot) walk(e.shadowRoot);
+  } };
+  walk(document);
+  return found.join('\\n');
+}"""
+
+
+def test_each_seed_and_document_is_harmless_and_shows_the_text(
+    app: App, visitor: Visitor, listener: Listener
+) -> None:
+    db = Workspace(app.workspace).database
+    seeds, _ = seed_browsing.seed_page(db, seed_browsing.SeedQuery())
+    documents, _ = seed_browsing.document_page(db, seed_browsing.DocumentQuery())
+    reasons = {one.reason: one for one in documents}
+    assert {"generated", "same_document", "near_duplicate_document"} <= set(reasons) and len(seeds) > 12
+    for query in ({"seed": seeds[0].id}, {"seed": seeds[-1].id}):
+        is_harmless(visitor.open("seeds", **query), listener)
+    for reason, one in reasons.items():
+        if reason:
+            page = visitor.open("documents", document=str(one.seq))
+            is_harmless(page, listener)
+            assert page.evaluate(CODE).count("<script>window.PWN=2</script>") > 0
+    page = visitor.open("seeds", seed=next(one.id for one in seeds if one.path.startswith("if access")))
+    is_harmless(page, listener)
+    shown = page.evaluate(CODE)
+    for text in ("<img src=x onerror=window.PWN=1>", "user⟦U+202E⟧ ⟦U+2066⟧// check", "# PWN heading"):
+        assert text in shown
+    assert RTL not in shown
+
+
+def test_a_folder_of_such_files_is_shown_before_it_is_harvested(
+    app: App, visitor: Visitor, listener: Listener
+) -> None:
+    (project,) = (one for one in app.workspace.parent.iterdir() if one.is_dir() and one.name.startswith("<"))
+    page = visitor.open("harvest")
+    type_into(page, PATH_BOX, str(project))
+    expect(page.get_by_test_id("stMain")).to_contain_text("of all")
+    keyed(page, "harvest_unknown").get_by_text("Use code whose licence nobody tells").or_(
+        page.locator("summary", has_text="Licences and chance")
+    ).first.click()
+    settled(page)
+    page.get_by_text("Use code whose licence nobody tells").first.click()
+    expect(page.get_by_test_id("stMain")).to_contain_text("12 documents of all")
+    is_harmless(page, listener)
+    assert "window.PWN=" in page.evaluate(CODE)
+
+
+def test_an_archive_of_such_names_is_shown_before_it_is_harvested(
+    visitor: Visitor, listener: Listener, tmp_path: Path
+) -> None:
+    file = archive_of_payloads(
+        tmp_path / f"<img src=x onerror=window.PWN=14> :red[{RED}].tar.gz", listener.url
+    )
+    page = visitor.open("harvest", **{"from": "Upload"})
+    page.locator("input[type=file]").set_input_files(str(file))
+    expect(page.get_by_test_id("stMain")).to_contain_text("licence unknown")
+    is_harmless(page, listener)
+
+
+@pytest.mark.parametrize("way", ["Git address", "Hugging Face hub", "Path on this machine"])
+def test_an_address_of_such_text_is_harmless(visitor: Visitor, listener: Listener, way: str) -> None:
+    page = visitor.open("harvest", **{"from": way})
+    for number in (0, 1):
+        text = short(listener.url, number)
+        type_into(
+            page, f"harvest_{way.replace(' ', '-')}", f"https://127.0.0.1:1/{text}" if "Git" in way else text
+        )
+        is_harmless(page, listener)
 
 
 def test_what_is_typed_and_refused_is_harmless(visitor: Visitor, listener: Listener) -> None:

@@ -1,4 +1,4 @@
-"""From a folder of code to seeds by clicks: real cuts while one chooses, views in the address, exports, rescue."""
+"""From a folder of code to seeds by clicks: cuts seen beforehand, views in the address, exports, rescue."""
 
 import gzip
 import io
@@ -131,7 +131,7 @@ def test_cuts_are_seen_before_anything_is_harvested(
 ) -> None:
     page = visitors(app).open("harvest")
     type_into(page, PATH_BOX, str(project))
-    shows(page, "12 documents of all 120 read")
+    shows(page, "12 documents of all 119 read")
     first = cards(page, 12)
     by_name = {file.name: file for file in project.rglob("*.*")}
     for card in first:
@@ -148,13 +148,15 @@ def test_cuts_are_seen_before_anything_is_harvested(
         page.keyboard.press("ArrowRight")
     wait_for(lambda: [card["title"] for card in cards(page, 12)] != titles)
     moved = [card["title"] for card in cards(page, 12)]
-    keyed(page, "policy").get_by_role("radio", name="Whole functions").click()
+    keyed(page, "query_policy").get_by_role("radio", name="Whole functions").click()
     wait_for(lambda: query_of(page).get("policy") == "syntax")
     settled(page)
     wait_for(lambda: [card["title"] for card in cards(page, 12)] != moved)
     for card in cards(page, 12):
         text = marked(card)[0]["text"]
         assert re.match(r"def |int |export function |pub fn ", text), text
+    page.reload()
+    expect(keyed(page, "query_policy").get_by_role("radio", name="Whole functions")).to_be_checked()
     assert seed_browsing.seed_counts(store(app).database, SeedQuery()).total == 0, "looking keeps nothing"
 
 
@@ -163,7 +165,7 @@ def test_harvest_pressed_twice_is_one_job_and_tells_the_store_s_counts(
 ) -> None:
     page = visitors(app).open("harvest")
     type_into(page, PATH_BOX, str(project))
-    shows(page, "12 documents of all 120 read")
+    shows(page, "12 documents of all 119 read")
     keyed(page, "harvest_start").get_by_role("button").dblclick()
     shows(page, re.compile(r"Harvest project: \d+ snippets of 120 documents"))
     assert [(one.step, one.state) for one in jobs.jobs(app.workspace)] == [("seeds", "done")]
@@ -295,10 +297,8 @@ def test_a_near_copy_is_shown_beside_the_other_and_can_be_put_back(
         for one, two in zip(this["lines"], used["lines"], strict=True)
         if one["text"] != two["text"]
     ]
-    assert len(different) == 1 and {"item" in text for text in different[0]} == {
-        True,
-        "item" in different[0][0],
-    }
+    ((one, two),) = different
+    assert sorted((one.replace("element", "item"), two.replace("element", "item"))) == [max(one, two)] * 2
     press(page, "documents_rescue")
     shows(page, "used, put back")
     shows(page, "me put it back")
@@ -341,8 +341,8 @@ def packed(entries: list[tuple[str, bytes]], links: list[tuple[str, str]] = []) 
     return box.getvalue()
 
 
-def good_files(number: int = 6) -> list[tuple[str, bytes]]:
-    files = [(f"good/{n}.py", source_of("Python", 500 + n).encode()) for n in range(number)]
+def good_files(first: int, number: int = 6) -> list[tuple[str, bytes]]:
+    files = [(f"good/{n}.py", source_of("Python", first + n).encode()) for n in range(number)]
     return [("good/LICENSE", MIT.encode()), *files]
 
 
@@ -358,23 +358,22 @@ def climbing() -> bytes:
     harm = b"print('PWN')\n" * 20
     names = ("../climbed.py", "/tmp/absolute.py", "good/../../climbed_too.py", "C:\\windows.py")
     return packed(
-        [*good_files(), *((name, harm) for name in names)],
+        [*good_files(500), *((name, harm) for name in names)],
         [("good/passwd.py", "/etc/passwd"), ("good/up.py", "../../..")],
     )
+
+
+def cut_off() -> bytes:
+    return packed([*good_files(400), ("good/big.py", source_of("Python", 1, 90).encode())])[:-3_000]
 
 
 UPLOADS: dict[str, tuple[str, Callable[[], bytes], str, bool]] = {
     "zip bomb": ("bomb.zip", bomb, "as archives do that are made to fill a disk", False),
     "climbing names": ("climbing.tar.gz", climbing, "6 documents of all 6 read", True),
-    "cut off": (
-        "short.tar.gz",
-        lambda: packed([*good_files(), ("good/big.py", source_of("Python", 1, 90).encode())])[:-3_000],
-        "documents of all",
-        True,
-    ),
-    "no archive": ("photo.zip", lambda: b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40, "is neither tar", False),
-    "gzip of nothing": ("x.tar.gz", lambda: gzip.compress(b"not a tar at all" * 99), "holds no tar", False),
-}  # fmt: skip
+    "cut off": ("short.tar.gz", cut_off, "documents of all", True),
+    "no archive": ("photo.zip", lambda: b"\x89PNG\r\n\x1a\n" + bytes(5_000), "is neither tar", False),
+    "no tar": ("x.tar.gz", lambda: gzip.compress(b"not a tar at all" * 99), "holds no tar", False),
+}
 
 
 @pytest.mark.parametrize("what", UPLOADS)
@@ -383,28 +382,27 @@ def test_a_hostile_upload_is_told_or_its_good_files_are_kept(
 ) -> None:
     name, make, told, is_harvested = UPLOADS[what]
     (tmp_path / name).write_bytes(make())
-    around = [path for path in app.workspace.parent.rglob("*") if "workspace" not in path.name]
-    inside = {path.relative_to(app.workspace).parts[0] for path in app.workspace.rglob("*")}
+    outside = set(app.workspace.parent.iterdir())
     page = visitors(app).open("harvest", **{"from": "Upload"})
     page.locator("input[type=file]").set_input_files(str(tmp_path / name))
     shows(page, told)
-    if not is_harvested:
-        expect(page.get_by_test_id("stAlertContentError")).to_have_count(1)
     press(page, "harvest_start")
     if is_harvested:
         shows(page, re.compile(rf"Harvest {re.escape(name)}: \d snippets"))
         with store(app).database.reading() as connection:
-            paths = connection.exec_driver_sql(
-                f"SELECT path FROM document WHERE state = 'kept' AND source = '{name}'"
+            rows = connection.exec_driver_sql(
+                f"SELECT path FROM document WHERE state = 'kept' AND source LIKE '{name.split('.')[0]}%'"
             ).all()
-        assert paths and all(re.fullmatch(r"good/\w+\.py", row.path) for row in paths)
+        assert len(rows) >= 4 and all(re.fullmatch(r"good/\d\.py", row.path) for row in rows)
     else:
-        expect(page.locator('[class*="st-key-job-"]')).to_contain_text(told, timeout=LONG)
+        card = page.locator('[class*="st-key-job-"]')
+        expect(card).to_contain_text(f"Harvest {name}", timeout=LONG)
+        expect(card).to_contain_text(told, timeout=LONG)
         assert jobs.jobs(app.workspace)[0].state == "failed"
-    now = {path.relative_to(app.workspace).parts[0] for path in app.workspace.rglob("*")}
-    assert now - inside <= {"uploads", "sources"}
-    assert {file.parent.parent for file in app.workspace.rglob(f"*{name}*")} <= {app.workspace / "uploads"}
-    assert [path for path in app.workspace.parent.rglob("*") if "workspace" not in path.name][: len(around)]
+    # Nothing was unpacked: the archive itself lies in the uploads, under a folder that its content names.
+    (kept,) = app.workspace.rglob(name)
+    assert kept.parent.parent == app.workspace / "uploads" and not list(app.workspace.rglob("*.py"))
+    assert set(app.workspace.parent.iterdir()) == outside
     for escaped in ("climbed.py", "climbed_too.py", "absolute.py"):
         assert not list(app.workspace.parent.rglob(escaped)) and not Path("/tmp", escaped).exists()
     shows(visitors(app).open("seeds"), "seeds")

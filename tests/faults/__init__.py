@@ -229,6 +229,10 @@ FACTS = {
     "JOIN sample r ON r.seq = right_seq ORDER BY l.id, r.id",
     "questions": "SELECT id, version, subject, evidence, evidence_hash, priority, asked FROM review_item "
     "ORDER BY id",
+    "seeds": "SELECT id, document_hash, first_line, last_line, text, language, source, path, licence, "
+    "licence_evidence, method FROM seed ORDER BY id",
+    "harvested documents": "SELECT harvest_id, source, path, hash, language, licence, licence_evidence, "
+    "bytes, state, stage, reason, evidence FROM document ORDER BY harvest_id, source, path",
     "versions": "SELECT name, sha256, rows, manifest FROM dataset_version ORDER BY name",
 }
 

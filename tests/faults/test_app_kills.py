@@ -38,6 +38,7 @@ from tests.faults import (
 )
 from tests.faults.test_job_kills import example
 from tests.lora_workspace import QUICK, VERSION, trained_workspace, weights
+from tests.seed_projects import write_project
 from training import run as runs
 from training.lora import launch
 from training.run import LoraRun
@@ -47,10 +48,22 @@ pytestmark = pytest.mark.faults
 
 RANDOM_SEED = 71
 ROWS = 1_500
+FILES = 250  # of each of four languages that are harvested: four batches
 LONG = 180.0  # seconds that a page or a job may take on a busy machine
-STEPS = ("import", "clean", "near-duplicates", "decontaminate", "assemble", "export", "example", "train")
+STEPS = (
+    "import",
+    "seeds",
+    "clean",
+    "near-duplicates",
+    "decontaminate",
+    "assemble",
+    "export",
+    "example",
+    "train",
+)
 # A second longer in the midst of the work, so that it can be caught there on a fast machine, too.
 SLOW = {
+    "seeds": "store.commit:sleep:*",  # one a batch
     "clean": "store.commit:sleep:*",  # it is short; how many commits it has depends on the kills
     "export": "file.write:sleep:1",  # it writes files only
     "train": "file.write:sleep:*",  # at evaluations and checkpoints
@@ -187,6 +200,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     trial = example(place, benchmark)
     found["example"] = Case(trial.prepared, trial.settings)
     found["train"] = frozen_run(place / "before-train")
+    found["seeds"] = harvest(place / "before-seeds")
     return found
 
 
@@ -195,6 +209,20 @@ def frozen_run(folder: Path) -> Case:
     changes = {**QUICK, "max_steps": 12, "save_every": 2, "eval_every": 4}
     run = launch(trained_workspace(folder, 30), VERSION, changes=changes)
     return Case(folder, {"run": run.name})
+
+
+def harvest(folder: Path) -> Case:
+    """Prepare a harvest of several batches, with copies and near-copies among the documents."""
+    finish(folder, "status")
+    project = write_project(folder.parent / "project", each=FILES)
+    return Case(folder, {"source": str(project)})
+
+
+def begin_harvest(visitor: Visitor, source: str) -> None:
+    page = visitor.open("harvest")
+    type_into(page, "harvest_Path-on-this-machine", source)
+    playwright.expect(page.get_by_test_id("stMain")).to_contain_text("12 documents of")
+    press(page, "harvest_start")
 
 
 def begin_import(visitor: Visitor, file: str) -> None:
@@ -223,6 +251,8 @@ def begin(step: str, case: Case, visitor: Visitor) -> jobs.Job:
     workspace = visitor.app.workspace
     if step == "import":
         begin_import(visitor, case.settings["file"])
+    elif step == "seeds":
+        begin_harvest(visitor, case.settings["source"])
     elif case.begin is not None:
         case.begin(visitor)
     else:
