@@ -4,7 +4,7 @@ from typing import Any
 
 from curation import review
 from curation.assemble import stale_rows
-from curation.store import decisions, runs, samples, versions
+from curation.store import decisions, runs, samples, seeds, versions
 from curation.workspace import Workspace
 
 
@@ -13,6 +13,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
     db = workspace.database
     files = samples.files(db)
     return {
+        "seeds": seeds.count(db),
         "samples": samples.count(db),
         "files": [_file(workspace, file) for file in files],
         "stages": {stage: _stage(workspace, stage) for stage in runs.ORDER},
