@@ -16,6 +16,8 @@ KEY = re.compile(r"\d{1,19}", re.ASCII)
 LARGEST = 2**63 - 1
 SEQ_BITS = 32  # of a key: below them stands what rows are ordered by
 BARS = 20  # at most, of a histogram
+FINE = 15  # lines of Magicoder's longest snippet: up to there each number has a bar of its own
+COARSE = (16, 21, 31, 51, 101)  # where the bars above begin
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
 Range = tuple[int, int]  # least and most, both inclusive
@@ -119,12 +121,11 @@ class Facts:
         measure = self._measures[name]
         if not len(measure):
             return []
-        low, high = int(measure.min()), int(measure.max())
-        low, width = _bars(low, high)
-        numbers = np.bincount((measure[mask] - low) // width, minlength=(high - low) // width + 1)
-        return [
-            Bar(low + n * width, low + n * width + width - 1, int(rows)) for n, rows in enumerate(numbers)
-        ]
+        starts = _starts(int(measure.min()), int(measure.max()))
+        places = np.searchsorted(starts, measure[mask], "right") - 1
+        numbers = np.bincount(places, minlength=len(starts))
+        ends = [*(start - 1 for start in starts[1:]), max(starts[-1], int(measure.max()))]
+        return [Bar(*one) for one in zip(starts, ends, map(int, numbers), strict=True)]
 
     def page(
         self, mask: Mask, order: Order, after: str | None = None, before: str | None = None, size: int = 50
@@ -214,12 +215,12 @@ def _coded(column: Sequence[Any]) -> tuple[list[str], Numbers]:
     return list(known), np.array(codes, np.int64)
 
 
-def _bars(low: int, high: int) -> tuple[int, int]:
-    """Give where the first bar begins and the round number of units each spans, so that BARS hold all."""
-    width = 1
-    while high - (start := low - (low - 1) % width) >= BARS * width:  # 1, 1 + width, ...: 1-10, 11-20
-        width = width * 5 // 2 if str(width)[0] == "2" else width * 2  # 1, 2, 5, 10, 20, 50, ...
-    return start, width
+def _starts(low: int, high: int) -> list[int]:
+    """Give where the bars of a histogram begin: one a number, as long as BARS hold all; else one a number up
+    to FINE, where most seeds are, and then ever longer ones."""
+    if high - low < BARS:
+        return list(range(low, high + 1))
+    return [low, *(start for start in (*range(1, FINE + 1), *COARSE) if low < start <= high)]
 
 
 def _key(text: str | None) -> int | None:
