@@ -77,14 +77,14 @@ def open_source(given: str, scratch: Path, revision: str | None = None) -> CodeS
     """
     if given.startswith(PREFIX):
         return HubSource(given, revision)
-    path = Path(given).expanduser()
+    path = Path(os.path.expanduser(given))
     exists = os.path.lexists(path)
     if not exists and is_address(given):
         return GitSource(given, scratch, revision)
-    if path.is_dir():
+    if exists and path.is_dir():
         tables = _parquet_files(path)
         return TableSource(path, tables, given) if tables else FolderSource(path)
-    if not path.is_file():
+    if not exists or not path.is_file():
         what = "is no file or folder" if exists else "is not there"
         raise WrongInput(
             f"{shown_name(given)} {what}; give a path, https://HOST/OWNER/NAME or {PREFIX}OWNER/NAME"

@@ -105,7 +105,7 @@ def add_seeds(
     id = digest(_named(given))
     known = documents.find_harvest(workspace.database, id)
     with _opened(workspace, given, known) as source:
-        fingerprint = source.revision or _fingerprint(Path(given).expanduser())
+        fingerprint = source.revision or _fingerprint(Path(os.path.expanduser(given)))
         request = runs.Request(f"seeds:{id[:16]}", settings.asked(), fingerprint, CODE)
         again = known is None or known.state != "complete"
         harvest = _Harvest(workspace, source, id, {**settings.asked(), "revision": fingerprint}, settings)
@@ -134,8 +134,8 @@ def report(workspace: Workspace, id: str) -> Report:
 
 def _named(given: str) -> str:
     """Name a source: the same folder, however its path is written."""
-    path = Path(given).expanduser()
-    return str(path.resolve()) if given != GIVEN and path.exists() else given
+    path = os.path.expanduser(given)  # leaves a ~NAME that nobody has as it is, unlike pathlib's
+    return str(Path(path).resolve()) if given != GIVEN and os.path.exists(path) else given
 
 
 def _opened(workspace: Workspace, given: str, known: Row[Any] | None) -> CodeSource:
@@ -145,7 +145,7 @@ def _opened(workspace: Workspace, given: str, known: Row[Any] | None) -> CodeSou
     scratch = workspace.folder / "sources"
     is_begun = known is not None and known.state == "harvesting" and known.position is not None
     revision = known.settings.get("revision") if is_begun and known is not None else None
-    is_path = Path(given).expanduser().exists()  # what changed there is read anew
+    is_path = os.path.exists(os.path.expanduser(given))  # what changed there is read anew
     return open_source(given, scratch, None if is_path else revision)
 
 
