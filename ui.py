@@ -765,8 +765,8 @@ def histogram(
     for bar in bars:
         is_in = chosen is not None and chosen[0] <= bar.high and bar.low <= chosen[1]
         span = str(bar.low) if bar.low == bar.high else f"{bar.low}-{bar.high}"
-        label = span if bar.low == bar.high else f"{bar.low}…"
-        one = _bar(f"{bar.low}-{bar.high}", label, bar.rows, most, is_in, f"{span} {noun}: {bar.rows:,}")
+        short = span if bar.low == bar.high else f"{bar.low}…"
+        one = _bar(f"{bar.low}-{bar.high}", short, bar.rows, most, is_in, f"{span} {noun}: {bar.rows:,}")
         found.append({**one, "outside": chosen is not None and not is_in})
     return {
         "field": field,

@@ -26,12 +26,14 @@ REST = 1_200  # milliseconds for charts and tables to be drawn
 
 def views(workspace: Workspace) -> list[tuple[str, str, dict[str, str]]]:
     """Name each picture, with its page and its address: every page once, and views worth a picture."""
-    found = [(name or "overview", name, {}) for name in PAGES if name not in ("row", "run")]
+    asked = {"seeds": {"method": "magicoder"}, "documents": {"state": "dropped"}}
+    asked["harvest"] = {"from": "Installed packages"}
+    found = [(name or "overview", name, asked.get(name, {})) for name in PAGES if name not in ("row", "run")]
     found.append(("near-duplicates-clusters", "near-duplicates", {"view": "Clusters"}))
     found.append(("review-contamination", "review", {"kind": "decontaminate"}))
     first = next(iter(samples.stream(workspace.database, ("id",))), None)
-    asked = review.items(workspace, limit=1)
-    id = asked[0]["left"]["id"] if asked else first.id if first is not None else ""
+    questions = review.items(workspace, limit=1)
+    id = questions[0]["left"]["id"] if questions else first.id if first is not None else ""
     return [*found, ("row", "row", {"id": id} if id else {})]
 
 
