@@ -371,6 +371,27 @@ def clicked_row(event: Any) -> int | None:
     return cells[0][0] if cells else None
 
 
+def table_key(name: str, ids: Sequence[object]) -> str:
+    """Give the key of a table of these rows: other rows are another table, so that no tick or click of the
+    ones before counts for them. Moving on by other means (`moved`) makes it new, too: then a row can be
+    clicked that was clicked before."""
+    shown = sha256(repr([*ids, st.session_state.get(f"{name}_moves", 0)]).encode()).hexdigest()[:16]
+    return f"{name}_{shown}"
+
+
+def moved(name: str, **query: str | None) -> None:
+    """Open another row of a table than by a click (a callback)."""
+    st.session_state[f"{name}_moves"] = st.session_state.get(f"{name}_moves", 0) + 1
+    set_query(**query)
+
+
+def open_clicked(key: str, parameter: str, ids: Sequence[object]) -> None:
+    """Open the row whose cell was clicked (a callback of the table with this key)."""
+    clicked = clicked_row(st.session_state[key])
+    if clicked is not None and clicked < len(ids):
+        set_query(**{parameter: str(ids[clicked])})
+
+
 def open_row(rows: int) -> int:
     """Give the number of the row of a table whose evidence is open, by the address; the first without one."""
     asked = st.query_params.get("open", "0")
@@ -727,7 +748,8 @@ def _component(name: str) -> Any:
 
 
 _FACETS, _CODE = _component("facets"), _component("code")
-FACET_ROWS = 8  # values of a facet that are shown; the rest is counted below them
+FACET_ROWS = 8  # values of a facet that are shown at first
+FACET_MOST = 200  # that can be unfolded; the rest is only counted
 _RANGE = re.compile(r"(\d{1,6})-(\d{1,6})", re.ASCII)
 
 
@@ -740,7 +762,7 @@ def facet(
     rows: int = FACET_ROWS,
 ) -> dict[str, Any]:
     """Describe a facet: a bar for each value, the most rows first. `field` is a parameter of the address."""
-    values = list(counts.items())[:rows]
+    values = list(counts.items())[:FACET_MOST]
     if chosen and chosen not in dict(values):
         values.append((chosen, counts.get(chosen, 0)))
     most = max((number for _, number in values), default=1) or 1
@@ -752,7 +774,9 @@ def facet(
             _bar(value, shown(value), number, most, value == chosen, f"{shown(value)}: {number:,}")
             for value, number in values
         ],
-        "more": f"and {more:,} more" if more > 0 else "",
+        "shown": rows,
+        "more": f"and {len(counts) - rows:,} more" if len(counts) > rows else "",
+        "rest": f"and {more:,} more: search for them" if more > 0 else "",
     }
 
 

@@ -114,7 +114,7 @@ def _seeds(visitor: Visitor) -> Times:
         if _can_press(page, "Next"):
             times["seeds: next page"].append(_timed(page, lambda: _press(page, "Next")))
             row = chance.randrange(1, 9)  # the first one is open
-            clicked = _timed(page, lambda row=row: click_cell(page, "seeds_table_51_50", row, 200))
+            clicked = _timed(page, lambda row=row: click_cell(page, "seeds_table", row, 200))
             times["seeds: open one"].append(clicked)
         times["seeds: search taken away"].append(_timed(page, lambda: _search(page, "")))
         times["seeds: histogram bar"].append(_timed(page, lambda: _bar(page, chance, "lines")))

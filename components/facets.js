@@ -4,6 +4,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (!root) {
     root = document.createElement("div");
     root.className = "facets";
+    root.unfolded = new Set();
     parentElement.appendChild(root);
   }
   const piece = (tag, name, text) => {
@@ -27,12 +28,16 @@ export default function ({ data, parentElement, setTriggerValue }) {
       });
     return made;
   };
-  const drawn = data.facets.map((facet) => {
+  const drawOne = (facet) => {
     const box = piece("section", "facet");
     box.append(piece("div", "title", facet.label));
     if (!facet.bars.length) box.append(piece("div", "none", "none"));
     const bars = facet.upright ? piece("div", "columns") : piece("div", "rows-of-bars");
-    for (const bar of facet.bars) {
+    // A chosen value that stands behind the fold is shown all the same.
+    const isOpen = root.unfolded.has(facet.field) || !facet.more;
+    const inSight = facet.upright || isOpen ? facet.bars
+      : facet.bars.filter((bar, index) => index < facet.shown || bar.chosen);
+    for (const bar of inSight) {
       const made = button(facet, bar, facet.upright ? "bar" : "row");
       const fill = piece("span", "fill");
       fill.style[facet.upright ? "height" : "width"] = `${100 * bar.share}%`;
@@ -43,8 +48,20 @@ export default function ({ data, parentElement, setTriggerValue }) {
       bars.append(made);
     }
     box.append(bars);
-    if (facet.more) box.append(piece("div", "more", facet.more));
+    if (facet.upright) box.append(piece("div", "more", facet.more));
+    else if (facet.more) {
+      const fold = piece("button", "more", isOpen ? "fewer" : facet.more);
+      fold.type = "button";
+      fold.onclick = () => {
+        if (isOpen) root.unfolded.delete(facet.field);
+        else root.unfolded.add(facet.field);
+        draw();
+      };
+      box.append(fold);
+      if (isOpen && facet.rest) box.append(piece("div", "more", facet.rest));
+    }
     return box;
-  });
-  root.replaceChildren(...drawn);
+  };
+  const draw = () => root.replaceChildren(...data.facets.map(drawOne));
+  draw();
 }

@@ -1,5 +1,6 @@
 """Files that are either whole or absent: write beside, flush to disk, rename, flush the folder."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -20,8 +21,11 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for writing that appears under its name only when the block ends well.
 
     A kill leaves at most a `*.partial` file, which `sweep_partial` removes. Raises OSError when
-    the disk is full or failing; the earlier content of `path` is then untouched.
+    the disk is full or failing; the earlier content of `path` is then untouched. A device or a pipe
+    is refused: it would be replaced by a file.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "It is no regular file, so it is not replaced", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:

@@ -28,6 +28,8 @@ def _export(args: argparse.Namespace, _bar: Bar) -> Answer:
     from curation.seed_export import seeds_as_lines
     from curation.store.seed_browsing import SeedQuery, seed_ids
 
+    if not args.file.strip():
+        raise WrongInput("Name the file to write, such as seeds.jsonl")
     workspace = workspace_of(args)
     facets = {name: getattr(args, name) for name in FACETS}
     query = SeedQuery(args.search, lines=_range(args.lines), sort=args.sort, **facets)
@@ -57,9 +59,12 @@ def _range(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     low, dash, high = text.partition("-")
-    if not (low.isascii() and low.isdigit() and (not dash or (high.isascii() and high.isdigit()))):
-        raise WrongInput(f"--lines {text} is no number of lines; write 3 or 3-8")
-    return int(low), int(high or low)
+    high = high if dash else low
+    if not all(one.isascii() and one.isdigit() and len(one) < 10 for one in (low, high)):
+        raise WrongInput(f"--lines {text[:40]} is no number of lines; write 3 or 3-8")
+    if int(low) > int(high):
+        raise WrongInput(f"--lines {text} begins above its end; write {high}-{low}")
+    return int(low), int(high)
 
 
 # --- words ---

@@ -23,7 +23,7 @@ from curation.errors import CurationError, SourceUnavailable, WrongInput
 from curation.installed_documents import GIVEN, InstalledSource
 from curation.records import Document, digest
 from curation.seed_comparison import lines_of
-from curation.seeds import Settings, judged, settings_of
+from curation.seeds import UNCOUNTED, Settings, judged, settings_of
 from curation.store import documents
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +57,7 @@ class Preview:
     cuts: Sequence[PreviewCut]
     read: int  # documents that were read for it
     is_all: bool  # False: the source holds more
-    left_out: Mapping[str, int] = field(default_factory=dict)  # of those tried, by reason
+    left_out: Mapping[str, int] = field(default_factory=dict)  # of those seen, by reason
 
 
 def preview(given: str, asked: Mapping[str, Any]) -> Preview:
@@ -82,7 +82,7 @@ def _place_of(given: str) -> str:
         if error.errno != errno.ENAMETOOLONG:
             raise _unreadable(given, error) from error
     told = given if len(given) <= NAMED else f"{given[:NAMED]}..."
-    raise WrongInput(f"{told} is not on this machine; its files are seen when they are harvested")
+    raise WrongInput(f"{told} is not on this machine; check how it is written")
 
 
 def _unreadable(given: str, error: OSError) -> WrongInput:
@@ -114,6 +114,10 @@ class _Reader:
         answer: dict[str, Any] = json.loads(self._answers.get(timeout=PATIENCE))
         return answer
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def end(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -129,7 +133,8 @@ def _elsewhere(given: str, asked: Mapping[str, Any]) -> Preview:
     global _reader
     with _lock:
         try:
-            _reader = _reader or _Reader()
+            if _reader is None or _reader.has_ended:  # nobody's fault: it may have been idle for hours
+                _reader = _Reader()
             answer = _reader.ask({"given": given, "asked": dict(asked)})
         except (OSError, queue.Empty, ValueError) as error:
             if _reader is not None:
@@ -164,9 +169,9 @@ def main() -> int:
 
 
 def _previewed(given: str, settings: Settings) -> Preview:
-    found, is_all = _read(given, _change_of(given))
+    found, skipped, is_all = _read(given, _change_of(given))
     cuts: list[PreviewCut] = []
-    left_out: Counter[str] = Counter()
+    left_out = Counter(skipped)
     for document in found:
         if len(cuts) == SHOWN:
             break
@@ -186,11 +191,15 @@ def _change_of(given: str) -> tuple[float, int]:
 
 
 @lru_cache(maxsize=4)
-def _read(given: str, changed: tuple[float, int]) -> tuple[list[Document], bool]:
-    """Read documents for a while, and mix them: neighbours are alike. Languages take turns."""
+def _read(given: str, changed: tuple[float, int]) -> tuple[list[Document], Mapping[str, int], bool]:
+    """Read documents for a while, and mix them: neighbours are alike. Languages take turns.
+
+    Counts what is no document, too, by reason.
+    """
     from curation.code_sources import open_source
 
     deadline, size, found = time.monotonic() + READ_SECONDS, 0, []
+    skipped: Counter[str] = Counter()
     with TemporaryDirectory() as scratch:
         source = InstalledSource() if given == GIVEN else open_source(given, Path(scratch))
         with source:
@@ -199,10 +208,12 @@ def _read(given: str, changed: tuple[float, int]) -> tuple[list[Document], bool]
                 if isinstance(one, Document):
                     found.append(one)
                     size += len(one.data)
+                elif one.reason != UNCOUNTED:
+                    skipped[one.reason] += 1
                 if time.monotonic() > deadline or size > READ_BYTES or len(found) >= READ_FILES:
                     is_all = False
                     break
-    return _mixed(found), is_all
+    return _mixed(found), skipped, is_all
 
 
 def _mixed(found: Sequence[Document]) -> list[Document]:

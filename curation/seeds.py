@@ -151,9 +151,18 @@ def _opened(workspace: Workspace, given: str, known: Row[Any] | None) -> CodeSou
 
 def _fingerprint(path: Path) -> str:
     """Name what lies at a path by its files' names, sizes and times: reading all of it would take as long."""
-    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
-    facts = ((one.relative_to(path).as_posix(), one.stat()) for one in files)
-    return digest(*(f"{name} {about.st_size} {about.st_mtime_ns}" for name, about in facts))
+    files = [os.path.join(at, one) for at, _, names in os.walk(path) for one in names] or [str(path)]
+    return digest(*sorted(_file_facts(path, one) for one in files))
+
+
+def _file_facts(path: Path, file: str) -> str:
+    # Names may hold bytes that are no UTF-8, and files be gone or forbidden by now: the harvest tells.
+    name = os.path.relpath(file, path).encode(errors="backslashreplace").decode()
+    try:
+        about = os.lstat(file)
+    except OSError as error:
+        return f"{name} {error.errno}"
+    return f"{name} {about.st_size} {about.st_mtime_ns}"
 
 
 class _Harvest:

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from curation import seed_comparison, seeds
+from curation.cli import main
 from curation.cutting import Policy
 from curation.document_twins import sign
 from curation.errors import WrongInput
 from curation.records import Document, digest
 from curation.rescued_documents import rescue_document
+from curation.seed_export import seeds_as_lines
 from curation.seeds import Settings, add_seeds
 from curation.store import documents
 from curation.store.seeds import find as find_seed
@@ -446,3 +448,47 @@ def harvest(project: Path, workspace: Path, fault: str = "") -> int:
     if fault:
         environment["WINNOW_FAULT"] = fault
     return subprocess.run([sys.executable, "-c", told], cwd=ROOT, env=environment).returncode
+
+
+def test_names_that_are_no_text_and_files_that_nobody_may_read_stop_no_harvest(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    project = tree(tmp_path / "project", [("a.py", code(1)), ("gone.py", code(2))])
+    with open(os.fsencode(project) + b"/latin\xff.py", "wb") as file:
+        file.write(b"x = 1\n")
+    (project / "gone.py").unlink()
+    (project / "gone.py").symlink_to(tmp_path / "nowhere")
+    report = add_seeds(workspace, str(project), ONE).report
+    assert {row["path"] for row in kept(workspace).values()} == {"a.py"}
+    assert report["skipped"] == {"bad_name": 1, "link": 1, "unknown_language": 1}  # the last: its LICENSE
+    assert add_seeds(workspace, str(project), ONE).unchanged
+
+
+def test_exported_lines_are_lines_to_every_reader(workspace: Workspace, tmp_path: Path) -> None:
+    text = "\n".join(f"x{n} = 'a\u2028b\u2029c\x85d'" for n in range(40))
+    add_seeds(workspace, str(tree(tmp_path / "project", [("a.py", text)])), ONE)
+    (row,) = kept(workspace).values()
+    told = seeds_as_lines(workspace, [row["id"]]).decode()
+    assert len(told.splitlines()) == 1 and json.loads(told)["text"] == row["text"] and "\u2028" in row["text"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--lines", "5-2", "x.jsonl"], "begins above its end; write 2-5"),
+        (["--lines", "9" * 5_000, "x.jsonl"], "is no number of lines"),
+        (["--lines", "-3", "x.jsonl"], "is no number of lines"),
+        ([""], "Name the file to write"),
+        (["x.jsonl"], "No seed fits"),
+        (["--language", "Python", "/dev/null"], "It is no regular file"),
+    ],
+)
+def test_wrong_words_of_an_export_are_one_line(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    if "Python" in words:
+        add_seeds(workspace, str(tree(tmp_path / "project", [("a.py", code(1))])), ONE)
+    assert main(["seeds", "export", *words, "--workspace", str(workspace.folder)]) in (1, 2)
+    told = capsys.readouterr().err
+    assert said in told and "Traceback" not in told and "unexpected" not in told
+    assert Path("/dev/null").is_char_device()

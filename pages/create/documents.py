@@ -17,6 +17,7 @@ SIZE = 50  # rows a page
 PAGING = ("after", "before", "document")
 STATES = {"kept": "used", "dropped": "left out"}
 VIEW_HEIGHT = 430  # pixels of a file
+NO_TEXT = "its text was not kept"
 RULES = {
     "bad_encoding": "It is not UTF-8 text.",
     "binary_file": "It is no text.",
@@ -105,34 +106,37 @@ def _told(evidence: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _table(rows: Sequence[Any], page: Rows) -> Any:
-    return st.dataframe(
-        ui.frame(
-            {
-                "Path": [one.path for one in rows],
-                "What became of it": [_where(one) for one in rows],
-                "What shows it": [_told(one.evidence) for one in rows],
-                "Language": [one.language for one in rows],
-                "Source": [one.source for one in rows],
-                "Licence": [one.licence for one in rows],
-                "Bytes": [one.bytes for one in rows],
-            }
-        ),
-        hide_index=True,
-        key=f"documents_table_{page.first}_{len(rows)}",
-        on_select="rerun",
-        selection_mode="single-cell",
-        height=388,
-        column_config={
-            "Path": st.column_config.TextColumn(width=260),
-            "What became of it": st.column_config.TextColumn(width=150),
-            "What shows it": st.column_config.TextColumn(width=230),
-            "Language": st.column_config.TextColumn(width=75),
-            "Source": st.column_config.TextColumn(width=120),
-            "Licence": st.column_config.TextColumn(width=90),
-            "Bytes": st.column_config.NumberColumn(format="localized", width=70),
-        },
-    )
+def _table(rows: Sequence[Any]) -> None:
+    ids = [row.seq for row in rows]
+    key = ui.table_key("documents_table", ids)
+    with st.container(key="documents_table"):
+        st.dataframe(
+            ui.frame(
+                {
+                    "Path": [one.path for one in rows],
+                    "What became of it": [_where(one) for one in rows],
+                    "What shows it": [_told(one.evidence) for one in rows],
+                    "Language": [one.language for one in rows],
+                    "Source": [one.source for one in rows],
+                    "Licence": [one.licence for one in rows],
+                    "Bytes": [one.bytes for one in rows],
+                }
+            ),
+            hide_index=True,
+            key=key,
+            on_select=lambda: ui.open_clicked(key, "document", ids),
+            selection_mode="single-cell",
+            height=388,
+            column_config={
+                "Path": st.column_config.TextColumn(width=260),
+                "What became of it": st.column_config.TextColumn(width=150),
+                "What shows it": st.column_config.TextColumn(width=230),
+                "Language": st.column_config.TextColumn(width=75),
+                "Source": st.column_config.TextColumn(width=120),
+                "Licence": st.column_config.TextColumn(width=90),
+                "Bytes": st.column_config.NumberColumn(format="localized", width=70),
+            },
+        )
 
 
 def _turn(page: Rows) -> None:
@@ -159,7 +163,7 @@ def _detail(seq: str) -> None:
     row = documents.find(ui.workspace().database, int(seq)) if seq.isdecimal() and len(seq) < 16 else None
     if row is None:
         st.info(
-            "This document is gone: its source was harvested again. Choose another one above.",
+            "There is no such document, or no more: its source may have been harvested again.",
             icon=":material/info:",
         )
         return
@@ -185,6 +189,9 @@ def _detail(seq: str) -> None:
 def _buttons(row: Any) -> None:
     if row.state == KEPT and row.stage != RESCUED:
         return
+    if not seed_browsing.has_text(ui.workspace().database, row.hash):
+        st.caption("Its text was not kept, so it cannot be put back.")
+        return
     is_rescued = row.stage == RESCUED
     st.button(
         "Leave it out again" if is_rescued else "Put it back",
@@ -205,7 +212,7 @@ def _buttons(row: Any) -> None:
 def _said(action: Any, seq: int, hash: str) -> None:
     done = ui.act(action, ui.workspace(), seq, ui.person(), hash)
     if done is not None:
-        ui.set_query(document=str(seq))  # it may no longer be in the list, but stays open
+        ui.moved("documents_table", document=str(seq))  # it may no longer be in the list, but stays open
         ui.toast(ui.plain(done.message))
 
 
@@ -216,13 +223,14 @@ def _texts(row: Any) -> None:
     other = documents.at(ui.workspace().database, kept["source"], kept["path"]) if kept else None
     if other is not None:
         cards.append(_card(other, "The one that is used"))
-    ui.show_code(cards, "documents_text", columns=len(cards), height=VIEW_HEIGHT)
+    if any(card["note"] != NO_TEXT for card in cards):
+        ui.show_code(cards, "documents_text", columns=len(cards), height=VIEW_HEIGHT)
 
 
 def _card(row: Any, title: str) -> dict[str, Any]:
     text = documents.text_of(ui.workspace().database, row.hash)
     if text is None:
-        return ui.code_card(title, "its text was not kept", [], 1, (0, 0))
+        return ui.code_card(title, NO_TEXT, [], 1, (0, 0))
     lines = plain_lines(text)
     line = row.evidence.get("line", 0)
     marked = int(line) if isinstance(line, int) else 0
@@ -249,22 +257,12 @@ def _list(query: DocumentQuery, total: int) -> None:
         st.space("stretch")
         ui.link("seeds", "To the seeds", icon=":material/grass:")
     if rows:
-        clicked = ui.clicked_row(_table(rows, page))
+        _table(rows)
         _turn(page)
-        if clicked is not None:
-            _open(str(rows[clicked].seq))
     else:
         st.info("No document fits. Take a filter away.", icon=":material/search_off:")
     if rows or asked.get("document"):
         _detail(asked.get("document") or str(rows[0].seq))
-
-
-def _open(seq: str) -> None:
-    """Open the document of a cell that was clicked; once, so that a button's choice holds afterwards."""
-    if st.session_state.get("documents_clicked") != seq:
-        st.session_state["documents_clicked"] = seq
-        ui.set_query(document=seq)
-        st.rerun()
 
 
 def _page() -> None:

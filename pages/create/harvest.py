@@ -70,30 +70,37 @@ def _upload() -> str:
 
 def _asked() -> dict[str, Any]:
     """Let a person say how it is cut and how much is wanted, as the job's settings."""
-    policy = ui.switch(
-        "Cut",
-        "policy",
-        list(POLICIES),
-        hide_label=False,
-        shown=lambda name: POLICIES[name],
-        help="By chance: Magicoder's rule, any consecutive lines. Whole functions: a function or class that "
-        "a parser found, of the lengths below.",
-    )
-    low, high = st.slider("Lines of a snippet", 1, LONGEST, (1, 15), key="harvest_lines")
-    how = st.segmented_control(
-        "How many", [ALL, MIX, EACH], default=ALL, required=True, key="many", bind="query-params"
-    )
-    asked = {"policy": policy, "min_lines": low, "max_lines": high}
+    left, middle, right = st.columns([1.1, 1.1, 1.4], gap="medium")
+    with left:
+        policy = ui.switch(
+            "Cut",
+            "policy",
+            list(POLICIES),
+            hide_label=False,
+            shown=lambda name: POLICIES[name],
+            help="By chance: Magicoder's rule, any consecutive lines. Whole functions: a function or class "
+            "that a parser found, of the lengths beside.",
+        )
+    with middle:
+        low, high = st.slider("Lines of a snippet", 1, LONGEST, (1, 15), key="harvest_lines")
+    with right:
+        how = st.segmented_control(
+            "How many", [ALL, MIX, EACH], default=ALL, required=True, key="many", bind="query-params"
+        )
+        number = _number(how)
+    return {"policy": policy, "min_lines": low, "max_lines": high, **number, **_rarely_asked()}
+
+
+def _number(how: str) -> dict[str, int]:
+    """Ask how many seeds are wanted, where that is not all."""
     if how == MIX:
-        asked["total"] = int(
-            st.number_input("Seeds in all", 1, 10_000_000, 80_000, 1_000, key="harvest_total")
-        )
-        st.caption(_shares(asked["total"]))
+        total = int(st.number_input("Seeds in all", 1, 10_000_000, 80_000, 1_000, key="harvest_total"))
+        st.caption(_shares(total))
+        return {"total": total}
     if how == EACH:
-        asked["per_language"] = int(
-            st.number_input("Seeds of each language", 1, 10_000_000, 5_000, 100, key="harvest_each")
-        )
-    return asked | _rarely_asked()
+        each = st.number_input("Seeds of each language", 1, 10_000_000, 5_000, 100, key="harvest_each")
+        return {"per_language": int(each)}
+    return {}
 
 
 def _shares(total: int) -> str:
@@ -163,8 +170,7 @@ def _preview(source: str, asked: dict[str, Any]) -> None:
     left_out = _mostly(found.left_out)
     st.caption(
         f"{ui.count_of(len(found.cuts), 'document')} of {amount} {found.read:,} read, "
-        "taken in the same order whatever you move. "
-        + (f"Left out among those tried: {left_out}." if left_out else "")
+        "taken in the same order whatever you move. " + (f"Left out so far: {left_out}." if left_out else "")
     )
     if found.cuts:
         ui.show_code([_card(one) for one in found.cuts], "harvest_preview", columns=3, height=CARD_HEIGHT)
@@ -172,7 +178,7 @@ def _preview(source: str, asked: dict[str, Any]) -> None:
         st.info("It holds no file in one of the nine languages.", icon=":material/info:")
     else:
         st.info(
-            "None of these documents would be used: change the bounds or the licences on the left.",
+            "None of these documents would be used: change the bounds or the licences above.",
             icon=":material/info:",
         )
 
@@ -242,10 +248,7 @@ ui.heading(
 )
 if not ui.show_jobs_of(("seeds",), _result):
     source, way = _source()
-    left, right = st.columns([1, 2.6], gap="large")
-    with left:
-        asked = _form(source, way)
-    with right:
-        if asked is not None:
-            _preview(source, asked)
+    asked = _form(source, way)
+    if asked is not None:
+        _preview(source, asked)
 _harvests()

@@ -99,7 +99,8 @@ def _export(label: str, key: str, ids: Any, disabled: bool = False) -> None:
     )
 
 
-def _table(rows: list[SeedLine], page: Rows) -> Any:
+def _table(rows: list[SeedLine]) -> list[str]:
+    """Show the seeds of a page. Gives the ids of those ticked."""
     table = ui.frame(
         {
             "Snippet": [" ⏎ ".join(filter(None, map(str.strip, one.text.split("\n")))) for one in rows],
@@ -110,23 +111,35 @@ def _table(rows: list[SeedLine], page: Rows) -> Any:
             "Licence": [one.licence for one in rows],
         }
     )
-    return st.dataframe(
-        table,
-        hide_index=True,
-        # Another page is another table: ticks belong to the rows they were put on.
-        key=f"seeds_table_{page.first}_{len(rows)}",
-        on_select="rerun",
-        selection_mode=["single-cell", "multi-row"],
-        height=388,
-        column_config={
-            "Snippet": st.column_config.TextColumn(width=360),
-            "Lines": st.column_config.NumberColumn(width=50),
-            "Language": st.column_config.TextColumn(width=75),
-            "Path": st.column_config.TextColumn(width=190),
-            "Source": st.column_config.TextColumn(width=130),
-            "Licence": st.column_config.TextColumn(width=100),
-        },
-    )
+    ids = [one.id for one in rows]
+    key = ui.table_key("seeds_table", ids)
+    with st.container(key="seeds_table"):
+        chosen = st.dataframe(
+            table,
+            hide_index=True,
+            key=key,
+            on_select=lambda: ui.open_clicked(key, "seed", ids),
+            selection_mode=["single-cell", "multi-row"],
+            selection_default={"selection": {"rows": [n for n, id in enumerate(ids) if id in _ticked()]}},
+            height=388,
+            column_config={
+                "Snippet": st.column_config.TextColumn(width=360),
+                "Lines": st.column_config.NumberColumn(width=50),
+                "Language": st.column_config.TextColumn(width=75),
+                "Path": st.column_config.TextColumn(width=190),
+                "Source": st.column_config.TextColumn(width=130),
+                "Licence": st.column_config.TextColumn(width=100),
+            },
+        )
+    ticked = [ids[n] for n in chosen["selection"]["rows"] if n < len(ids)]
+    st.session_state["seeds_ticked"] = ticked
+    return ticked
+
+
+def _ticked() -> list[str]:
+    """Give what was ticked before the table was drawn anew."""
+    found: list[str] = st.session_state.get("seeds_ticked", [])
+    return found
 
 
 def _turn(page: Rows) -> None:
@@ -153,7 +166,7 @@ def _detail(query: SeedQuery, id: str) -> None:
     story = seed_story(ui.workspace(), id)
     if story is None:
         st.info(
-            "This seed is gone: its source was harvested again. Choose another one above.",
+            "There is no such seed, or no more: its source may have been harvested again.",
             icon=":material/info:",
         )
         return
@@ -172,7 +185,8 @@ def _detail(query: SeedQuery, id: str) -> None:
                 key=f"seeds_{icon}",
                 icon=f":material/{icon}:",
                 disabled=to is None,
-                on_click=ui.set_query,
+                on_click=ui.moved,
+                args=("seeds_table",),
                 kwargs={"seed": to},
             )
     _facts(story)
@@ -205,22 +219,11 @@ def _list(query: SeedQuery, counted: Counted) -> None:
             _head(query, counted.total, [])
         st.info("No seed fits. Take a filter away, or search for fewer words.", icon=":material/search_off:")
         return
-    chosen = _table(rows, page)
+    ticked = _table(rows)
     with head:
-        _head(query, counted.total, [rows[n].id for n in chosen["selection"]["rows"] if n < len(rows)])
+        _head(query, counted.total, ticked)
     _turn(page)
-    clicked = ui.clicked_row(chosen)
-    if clicked is not None:
-        _open(rows[clicked].id)
     _detail(query, asked.get("seed") or rows[0].id)
-
-
-def _open(id: str) -> None:
-    """Open the seed of a cell that was clicked; once, so that arrows can go on from there."""
-    if st.session_state.get("seeds_clicked") != id:
-        st.session_state["seeds_clicked"] = id
-        ui.set_query(seed=id)
-        st.rerun()
 
 
 def _left_out(counts: Mapping[str, int]) -> None:

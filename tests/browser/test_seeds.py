@@ -249,7 +249,7 @@ def test_a_row_opens_the_snippet_in_its_file(
 ) -> None:
     rows = stored(app, SeedQuery(language="C++"))
     page = visitors(app).open("seeds", language="C++")
-    click_cell(page, "seeds_table_1_28", row=3)
+    click_cell(page, "seeds_table", row=3)
     wait_for(lambda: query_of(page).get("seed") == rows[3]["id"])
     settled(page)
     stands_in_its_file(page, rows[3], project)
@@ -262,7 +262,7 @@ def test_a_row_opens_the_snippet_in_its_file(
     page.reload()
     settled(page)
     stands_in_its_file(page, rows[2], project)
-    click_cell(page, "seeds_table_1_28", row=3)  # the row that was clicked first opens again
+    click_cell(page, "seeds_table", row=3)  # the row that was clicked first opens again
     wait_for(lambda: query_of(page).get("seed") == rows[3]["id"])
 
 
@@ -274,10 +274,32 @@ def test_exports_hold_just_what_was_asked_for(
     assert len(rows) > 20
     are_those(downloaded(page, "seeds_export", tmp_path / "all.jsonl"), rows)
     for number in (0, 4):  # their boxes stand before the first column
-        click_cell(page, f"seeds_table_1_{len(rows)}", row=number, x=12)
+        click_cell(page, "seeds_table", row=number, x=12)
         settled(page)
     shows(page, "Export 2 ticked")
     are_those(downloaded(page, "seeds_export_ticked", tmp_path / "two.jsonl"), [rows[0], rows[4]])
+
+
+def test_a_tick_or_click_belongs_to_its_seed_and_not_to_its_place(
+    app: App, visitors: Callable[[App], Visitor], tmp_path: Path
+) -> None:
+    rows = stored(app, SeedQuery())
+    page = visitors(app).open("seeds")
+    click_cell(page, "seeds_table", row=1, x=12)
+    settled(page)
+    shows(page, "Export 1 ticked")
+    click_cell(page, "seeds_table", row=3)
+    wait_for(lambda: query_of(page).get("seed") == rows[3]["id"])
+    press(page, "seeds_arrow_downward")  # the table is drawn anew, the tick is the same
+    wait_for(lambda: query_of(page).get("seed") == rows[4]["id"])
+    are_those(downloaded(page, "seeds_export_ticked", tmp_path / "one.jsonl"), [rows[1]])
+    click_cell(page, "seeds_table", row=3)
+    wait_for(lambda: query_of(page).get("seed") == rows[3]["id"])
+    language = next(row["language"] for row in reversed(rows) if row["language"] != rows[1]["language"])
+    bar(page, "language", language).click()
+    wait_for(lambda: query_of(page) == {"language": language})
+    settled(page)
+    expect(keyed(page, "seeds_export_ticked")).to_have_count(0)
 
 
 def test_a_near_copy_is_shown_beside_the_other_and_can_be_put_back(
