@@ -371,6 +371,42 @@ def clicked_row(event: Any) -> int | None:
     return cells[0][0] if cells else None
 
 
+def turn_pages(name: str, told: str, before: str | None, after: str | None, clear: Sequence[str]) -> None:
+    """Show what is told of a page of rows (our words) and the buttons to the pages beside it.
+
+    `before` and `after` are the keys of those pages (None: there is none), parameters of the address.
+    """
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(told)
+        st.space("stretch")
+        for parameter, to, label, key in (
+            ("before", before, "Previous", "Left"),
+            ("after", after, "Next", "Right"),
+        ):
+            st.button(
+                label,
+                key=f"{name}_{label.lower()}",
+                icon=f":material/chevron_{key.lower()}:",
+                icon_position="left" if key == "Left" else "right",
+                disabled=to is None,
+                shortcut=key,
+                on_click=set_query,
+                args=(clear,),
+                kwargs={parameter: to},
+            )
+
+
+def clear_filters(name: str) -> None:
+    """Show the button that takes every filter away."""
+    st.button(
+        "Clear all filters",
+        key=f"{name}_clear",
+        type="tertiary",
+        icon=":material/filter_alt_off:",
+        on_click=st.query_params.clear,
+    )
+
+
 def table_key(name: str, ids: Sequence[object]) -> str:
     """Give the key of a table of these rows: other rows are another table, so that no tick or click of the
     ones before counts for them. Moving on by other means (`moved`) makes it new, too: then a row can be

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curation import cli_frame
-from curation.cli_frame import Answer, Parser, add_command, folder_of, workspace_of
+from curation.cli_frame import Answer, Parser, add_command, folder_of, marks_of, workspace_of
 from curation.cli_output import Bar
 from curation.cli_seeds import add_seed_commands
 from curation.errors import WrongInput
@@ -30,7 +30,7 @@ def _import(args: argparse.Namespace, bar: Bar) -> Answer:
     settings = Settings(args.name, args.licence, fields)
     result = import_samples(workspace_of(args), args.file, settings, bar)
     notes = [*result.warnings, *_bad_rows(args.file, result.report)]
-    return Answer({**result.report, **_marks(result), "warnings": result.warnings}, notes)
+    return Answer({**result.report, **marks_of(result), "warnings": result.warnings}, notes)
 
 
 def _bad_rows(file: str, report: dict[str, Any]) -> list[str]:
@@ -48,7 +48,7 @@ def _clean(args: argparse.Namespace, bar: Bar) -> Answer:
     from curation.clean import clean
 
     result = clean(workspace_of(args), args.rule, bar)
-    return Answer({**result.report, **_marks(result)})
+    return Answer({**result.report, **marks_of(result)})
 
 
 def _near_duplicates(args: argparse.Namespace, bar: Bar) -> Answer:
@@ -57,7 +57,7 @@ def _near_duplicates(args: argparse.Namespace, bar: Bar) -> Answer:
     settings = _near_duplicate_settings(args, step)
     workspace = workspace_of(args)
     result = step.near_duplicates(workspace, settings, bar)
-    report = {**result.report, **_marks(result)}
+    report = {**result.report, **marks_of(result)}
     if args.pairs is not None:
         strict = settings.preset == "notebook"
         report["listed"] = step.write_pairs(
@@ -106,7 +106,7 @@ def _decontaminate(args: argparse.Namespace, bar: Bar) -> Answer:
     )
     workspace = workspace_of(args)
     result = step.decontaminate(workspace, settings, bar)
-    report = {**result.report, **_marks(result)}
+    report = {**result.report, **marks_of(result)}
     if args.matches is not None:
         report["listed"] = step.write_matches(workspace, result.run_id, Path(args.matches))
         report["file"] = args.matches
@@ -150,7 +150,7 @@ def _assemble(args: argparse.Namespace, bar: Bar) -> Answer:
         if result.report["contamination_checked"]
         else ["contamination was not checked; run `decontaminate` before you report scores"]
     )
-    return Answer({**result.report, **_marks(result)}, warnings)
+    return Answer({**result.report, **marks_of(result)}, warnings)
 
 
 def _export(args: argparse.Namespace, _bar: Bar) -> Answer:
@@ -164,7 +164,7 @@ def _example(args: argparse.Namespace, bar: Bar) -> Answer:
     from curation.example import example
 
     result = example(workspace_of(args), args.rows, bar)
-    return Answer({**result.report, **_marks(result)})
+    return Answer({**result.report, **marks_of(result)})
 
 
 def _explain(args: argparse.Namespace, _bar: Bar) -> Answer:
@@ -194,10 +194,6 @@ def _restore(args: argparse.Namespace, _bar: Bar) -> Answer:
 
     done = restore(folder_of(args), Path(args.file))
     return Answer({**done, "stages": status(workspace_of(args))["stages"]})
-
-
-def _marks(result: Any) -> dict[str, bool]:
-    return {"unchanged": result.unchanged, "attached": result.attached}
 
 
 # --- words ---

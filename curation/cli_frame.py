@@ -120,6 +120,11 @@ def _unexpected(args: argparse.Namespace, error: Exception) -> str:
     return f"{line}; the details are in {file}"
 
 
+def marks_of(result: Any) -> dict[str, bool]:
+    """Say how a stage came to its result (see `stage.StageResult`)."""
+    return {"unchanged": result.unchanged, "attached": result.attached}
+
+
 def folder_of(args: argparse.Namespace) -> Path:
     return Path(args.workspace or os.environ.get(WORKSPACE_VARIABLE) or "workspace")
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from curation.cli_frame import Answer, Parser, add_command, workspace_of
+from curation.cli_frame import Answer, Parser, add_command, marks_of, workspace_of
 from curation.cli_output import Bar
 from curation.errors import WrongInput
 
@@ -19,8 +19,7 @@ def _add(args: argparse.Namespace, bar: Bar) -> Answer:
     licences = tuple(name for text in args.licences for name in text.split(",") if name)
     settings = Settings(policy, args.per_language, args.total, licences, args.unknown_licences, args.workers)
     result = add_seeds(workspace_of(args), args.source, settings, bar)
-    marks = {"unchanged": result.unchanged, "attached": result.attached}
-    return Answer({**result.report, **marks})
+    return Answer({**result.report, **marks_of(result)})
 
 
 def _export(args: argparse.Namespace, _bar: Bar) -> Answer:

@@ -22,7 +22,7 @@ from typing import Any
 from curation.errors import CurationError, SourceUnavailable, WrongInput
 from curation.installed_documents import GIVEN, InstalledSource
 from curation.records import Document, digest
-from curation.seed_comparison import lines_of
+from curation.seed_story import plain_lines
 from curation.seeds import UNCOUNTED, Settings, judged, settings_of
 from curation.store import documents
 
@@ -61,7 +61,7 @@ class Preview:
 
 
 def preview(given: str, asked: Mapping[str, Any]) -> Preview:
-    """Cut some documents of a source as a harvest would, the same ones whatever the settings.
+    """Cut some documents of a source as a harvest would, in the same order whatever the settings.
 
     `asked` holds settings as jobs say them. For what is here already: a folder, an archive, a file of rows,
     the installed packages. Raises WrongInput for anything else and for what cannot be read, SourceUnavailable
@@ -227,7 +227,7 @@ def _mixed(found: Sequence[Document]) -> list[Document]:
 
 
 def _cut(document: Document, span: tuple[int, int], text: str) -> PreviewCut:
-    lines = [line.rstrip(b"\r\n").decode(errors="replace") for line in lines_of(text)]
+    lines = plain_lines(text)
     first = max(0, span[0] - 1 - AROUND)
     return PreviewCut(
         document.source, document.path, document.language, document.licence, span,

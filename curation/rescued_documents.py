@@ -40,9 +40,9 @@ def rescue_document(workspace: Workspace, seq: int, person: str, hash: str | Non
             return Rescued(False, "This document is used already.")
         _refuse_a_copy(workspace, row)
         cuts = _cuts(connection, row)
-        documents.note_rescue(connection, row, person, True)
+        documents.note_rescue(connection, row, row, person, True)
         documents.decide(connection, [Decision(seq, RESCUED, row.reason, row.evidence, cuts)])
-        text = dict(documents.texts(connection, [row.hash]))[row.hash]
+        text = documents.text_in(connection, row.hash) or ""  # there is one: it was cut just now
         number = seeds.add(connection, [snippet_of(row, one, text, row.asked["policy"]) for one in cuts])
     return Rescued(True, "The document is used now; its snippet is among the seeds.", number)
 
@@ -57,7 +57,7 @@ def leave_out_again(workspace: Workspace, seq: int, person: str, hash: str | Non
         word = next((one for one in documents.rescues(workspace.database, row) if one.active), None)
         if word is None:
             raise WrongInput("Nobody put this document back, so there is nothing to take back; read it again")
-        documents.note_rescue(connection, _as_overruled(row, word), person, False)
+        documents.note_rescue(connection, row, word, person, False)
         stage = READING if word.stage == READING else COMPARING
         cuts = [] if stage == READING else row.cuts
         if row.stage == RESCUED or stage == READING:  # else an equal one keeps it out, as is on record
@@ -112,18 +112,3 @@ def _cuts(connection: Connection, row: Row[Any]) -> list[tuple[int, int]]:
             "other lengths or the other policy may find something"
         )
     return found
-
-
-def _as_overruled(row: Row[Any], word: Row[Any]) -> Any:
-    """Give the document as it was before the person's word."""
-    return _Overruled(row.harvest_id, row.path, row.hash, word.stage, word.reason, word.evidence)
-
-
-@dataclass(frozen=True)
-class _Overruled:
-    harvest_id: str
-    path: str
-    hash: str
-    stage: str
-    reason: str
-    evidence: dict[str, Any]

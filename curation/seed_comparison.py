@@ -108,7 +108,7 @@ def snippet_of(row: Row[Any], cuts: tuple[int, int], text: str, method: str) -> 
 
 def cut_anew(connection: Connection, row: Row[Any], asked: dict[str, Any]) -> list[tuple[int, int]] | NoCut:
     """Cut a document that was left out before it came to be cut."""
-    text = dict(documents.texts(connection, [row.hash])).get(row.hash, "")
+    text = documents.text_in(connection, row.hash) or ""
     found = cut(row.hash, text, row.language, policy_of(asked))
     return found if isinstance(found, NoCut) else [(one.first_line, one.last_line) for one in found]
 
@@ -221,5 +221,5 @@ def _snippets(
     for done, (_, row, first, last) in enumerate(wanted):
         if done % SHOWN == 0:
             show("cutting snippets", done, len(wanted))
-        text = dict(documents.texts(connection, [row.hash])).get(row.hash, "")
+        text = documents.text_in(connection, row.hash) or ""
         yield snippet_of(row, (first, last), text, asked[row.harvest_id]["policy"])

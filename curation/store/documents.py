@@ -276,8 +276,13 @@ def used_with(db: Database, hash: str) -> Row[Any] | None:
 # --- what a person said ---
 
 
-def note_rescue(connection: Connection, row: Row[Any], person: str, wanted: bool) -> None:
-    """Put on record that a person wants a document used, or no longer; its newest word counts."""
+def note_rescue(
+    connection: Connection, row: Row[Any], overruled: Row[Any], person: str, wanted: bool
+) -> None:
+    """Put on record that a person wants a document used, or no longer; its newest word counts.
+
+    `overruled` has the stage, reason and evidence that the word is about.
+    """
     of_it = (
         document_rescue.c.harvest_id == row.harvest_id,
         document_rescue.c.path == row.path,
@@ -285,8 +290,9 @@ def note_rescue(connection: Connection, row: Row[Any], person: str, wanted: bool
     )
     connection.execute(update(document_rescue).where(*of_it).values(active=False))
     connection.execute(insert(document_rescue).values(
-        harvest_id=row.harvest_id, path=row.path, document_hash=row.hash, stage=row.stage,
-        reason=row.reason, evidence=row.evidence, person=person, at=now(), wanted=wanted, active=wanted,
+        harvest_id=row.harvest_id, path=row.path, document_hash=row.hash, stage=overruled.stage,
+        reason=overruled.reason, evidence=overruled.evidence, person=person, at=now(), wanted=wanted,
+        active=wanted,
     ))  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Seed snippets, each with the narrow row that lists count by and its words: the three stay true together."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select
@@ -31,13 +31,20 @@ def replace(connection: Connection, wanted: Sequence[SeedSnippet]) -> None:
 
     A seed that a sample was made from stays as it is, because the sample's origin must be readable.
     """
-    _remove(connection, [one.id for one in wanted])
+    remove(connection, [one.id for one in wanted])
     add(connection, wanted)
 
 
-def remove(connection: Connection, ids: Iterable[str]) -> None:
+def remove(connection: Connection, ids: Sequence[str]) -> None:
     """Take seeds away, but for those that samples were made from."""
-    _remove(connection, list(ids))
+    used_ids = select(sample.c.seed_id).where(sample.c.seed_id.is_not(None))
+    used = set(connection.execute(used_ids).scalars())
+    joined = seed_place.join(seed, seed.c.id == seed_place.c.seed_id)
+    query = select(seed_place.c.seq, seed.c.text, seed.c.path, seed.c.source).select_from(joined)
+    for page in _pages([id for id in ids if id not in used]):
+        search.forget_seeds(connection, connection.execute(query.where(seed.c.id.in_(page))).all())
+        connection.execute(delete(seed_place).where(seed_place.c.seed_id.in_(page)))
+        connection.execute(delete(seed).where(seed.c.id.in_(page)))
 
 
 def known(connection: Connection, methods: Sequence[str]) -> dict[str, Facts]:
@@ -45,10 +52,6 @@ def known(connection: Connection, methods: Sequence[str]) -> dict[str, Facts]:
     columns = [seed.c[name] for name in FACTS]
     query = select(seed.c.id, *columns).where(seed.c.method.in_(methods))
     return {row[0]: tuple(row[1:]) for row in connection.execute(query)}
-
-
-def facts_of(one: SeedSnippet) -> Facts:
-    return tuple(getattr(one, name) for name in FACTS)
 
 
 def find(db: Database, id: str) -> Row[Any] | None:
@@ -91,17 +94,6 @@ def _insert(connection: Connection, new: Sequence[SeedSnippet]) -> None:
     added = seed_place.join(seed, seed.c.id == seed_place.c.seed_id)
     query = select(seed_place.c.seq, seed.c.text, seed.c.path, seed.c.source).select_from(added)
     search.add_seeds(connection, connection.execute(query.where(seed_place.c.seq > before)).all())
-
-
-def _remove(connection: Connection, ids: Sequence[str]) -> None:
-    used_ids = select(sample.c.seed_id).where(sample.c.seed_id.is_not(None))
-    used = set(connection.execute(used_ids).scalars())
-    joined = seed_place.join(seed, seed.c.id == seed_place.c.seed_id)
-    query = select(seed_place.c.seq, seed.c.text, seed.c.path, seed.c.source).select_from(joined)
-    for page in _pages([id for id in ids if id not in used]):
-        search.forget_seeds(connection, connection.execute(query.where(seed.c.id.in_(page))).all())
-        connection.execute(delete(seed_place).where(seed_place.c.seed_id.in_(page)))
-        connection.execute(delete(seed).where(seed.c.id.in_(page)))
 
 
 def _pages(ids: Sequence[str]) -> Iterator[Sequence[str]]:

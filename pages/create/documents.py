@@ -60,9 +60,8 @@ def _query() -> DocumentQuery:
     )
 
 
-def _rail(query: DocumentQuery, counted: Counted) -> None:
+def _rail(query: DocumentQuery, counted: Counted, names: Mapping[str, str]) -> None:
     facets = counted.facets
-    names = {row["id"]: row["given"] for row in seed_browsing.harvest_rows(ui.workspace().database)}
     described = [
         ui.facet("state", "Used or left out", facets["state"], query.state, lambda v: STATES.get(v, v)),
         ui.facet("reason", "Reason", facets["reason"], query.reason, _words, 16),
@@ -140,23 +139,9 @@ def _table(rows: Sequence[Any]) -> None:
 
 
 def _turn(page: Rows) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        last = page.first + len(page.seqs) - 1
-        st.caption(f"{page.first:,} to {last:,} of {page.total:,}. Click a row to read the document.")
-        st.space("stretch")
-        for name, label, key in (("before", "Previous", "Left"), ("after", "Next", "Right")):
-            to = getattr(page, name)
-            st.button(
-                label,
-                key=f"documents_{name}",
-                icon=f":material/chevron_{key.lower()}:",
-                icon_position="right" if name == "after" else "left",
-                disabled=to is None,
-                shortcut=key,
-                on_click=ui.set_query,
-                args=(PAGING,),
-                kwargs={name: to},
-            )
+    last = page.first + len(page.seqs) - 1
+    told = f"{page.first:,} to {last:,} of {page.total:,}. Click a row to read the document."
+    ui.turn_pages("documents", told, page.before, page.after, PAGING)
 
 
 def _detail(seq: str) -> None:
@@ -247,13 +232,7 @@ def _list(query: DocumentQuery, total: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{ui.count_of(total, 'document')}**", width="content")
         if query != DocumentQuery(sort=query.sort):
-            st.button(
-                "Clear all filters",
-                key="documents_clear",
-                type="tertiary",
-                icon=":material/filter_alt_off:",
-                on_click=st.query_params.clear,
-            )
+            ui.clear_filters("documents")
         st.space("stretch")
         ui.link("seeds", "To the seeds", icon=":material/grass:")
     if rows:
@@ -271,14 +250,15 @@ def _page() -> None:
         "Every file that harvests read. What was left out keeps its reason, and a person can put it back.",
     )
     db = ui.workspace().database
-    if not seed_browsing.document_counts(db, DocumentQuery()).total:
+    harvests = seed_browsing.harvest_rows(db)
+    if not any(one["documents"] for one in harvests):
         ui.empty("No document was harvested yet.", "harvest", "Harvest seeds")
         return
     query = _query()
     counted = seed_browsing.document_counts(db, query)
     rail, main = st.columns([1, 3.4], gap="medium")
     with rail:
-        _rail(query, counted)
+        _rail(query, counted, {one["id"]: one["given"] for one in harvests})
     with main:
         _search()
         _list(query, counted.total)

@@ -77,13 +77,7 @@ def _head(query: SampleQuery) -> None:
         exact = "" if counted.exact else "at least "
         st.markdown(f"**{exact}{ui.count_of(counted.number, 'row')}**")
         if query != SampleQuery(sort=query.sort):
-            st.button(
-                "Clear all filters",
-                key="samples_clear",
-                type="tertiary",
-                icon=":material/filter_alt_off:",
-                on_click=st.query_params.clear,
-            )
+            ui.clear_filters("samples")
 
 
 def _table(query: SampleQuery) -> None:
@@ -126,40 +120,13 @@ def _table(query: SampleQuery) -> None:
         known = (*SampleQuery.__dataclass_fields__, *PAGING)
         view = {k: v for k, v in asked.to_dict().items() if k in known and isinstance(v, str)}
         ui.go("row", id=row.id, **view)
-    _turn(page)
+    ui.turn_pages("samples", "Click a row to read its whole story.", page.before, page.after, PAGING)
 
 
 def _where(row: object) -> str:
     words = PLACES[row.place]  # type: ignore[attr-defined]
     stage = row.stage  # type: ignore[attr-defined]
     return f"{words}: {ui.STAGE_TITLES[stage]}" if stage else words
-
-
-def _turn(page: browsing.SamplePage) -> None:
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        st.caption("Click a row to read its whole story.")
-        st.space("stretch")
-        st.button(
-            "Previous",
-            key="samples_previous",
-            icon=":material/chevron_left:",
-            disabled=page.before is None,
-            shortcut="Left",
-            on_click=ui.set_query,
-            args=(PAGING,),
-            kwargs={"before": page.before},
-        )
-        st.button(
-            "Next",
-            key="samples_next",
-            icon=":material/chevron_right:",
-            icon_position="right",
-            disabled=page.after is None,
-            shortcut="Right",
-            on_click=ui.set_query,
-            args=(PAGING,),
-            kwargs={"after": page.after},
-        )
 
 
 ui.heading("Samples", "Every row, kept or not. Filters stand in the address: copy it to share this view.")

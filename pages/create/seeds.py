@@ -1,6 +1,5 @@
 """Seeds: every snippet there is, by search, facets and length; a click shows it in its file."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
@@ -68,13 +67,7 @@ def _head(query: SeedQuery, total: int, ticked: list[str]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{ui.count_of(total, 'seed')}**", width="content")
         if query != SeedQuery(sort=query.sort):
-            st.button(
-                "Clear all filters",
-                key="seeds_clear",
-                type="tertiary",
-                icon=":material/filter_alt_off:",
-                on_click=st.query_params.clear,
-            )
+            ui.clear_filters("seeds")
         st.space("stretch")
         if ticked:
             _export(f"Export {len(ticked)} ticked", "seeds_export_ticked", lambda: ticked)
@@ -143,23 +136,9 @@ def _ticked() -> list[str]:
 
 
 def _turn(page: Rows) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        last = page.first + len(page.seqs) - 1
-        st.caption(f"{page.first:,} to {last:,} of {page.total:,}. Click a row to see it in its file.")
-        st.space("stretch")
-        for name, label, key in (("before", "Previous", "Left"), ("after", "Next", "Right")):
-            to = getattr(page, name)
-            st.button(
-                label,
-                key=f"seeds_{name}",
-                icon=f":material/chevron_{key.lower()}:",
-                icon_position="right" if name == "after" else "left",
-                disabled=to is None,
-                shortcut=key,
-                on_click=ui.set_query,
-                args=(PAGING,),
-                kwargs={name: to},
-            )
+    last = page.first + len(page.seqs) - 1
+    told = f"{page.first:,} to {last:,} of {page.total:,}. Click a row to see it in its file."
+    ui.turn_pages("seeds", told, page.before, page.after, PAGING)
 
 
 def _detail(query: SeedQuery, id: str) -> None:
@@ -226,8 +205,7 @@ def _list(query: SeedQuery, counted: Counted) -> None:
     _detail(query, asked.get("seed") or rows[0].id)
 
 
-def _left_out(counts: Mapping[str, int]) -> None:
-    dropped = counts.get("dropped", 0)
+def _left_out(dropped: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         ui.link("harvest", "Harvest more", icon=":material/agriculture:")
         if dropped:
@@ -246,16 +224,15 @@ def _page() -> None:
         "copy it to share this view.",
     )
     db = ui.workspace().database
-    everything = seed_browsing.seed_counts(db, SeedQuery())
-    documents = seed_browsing.document_counts(db, seed_browsing.DocumentQuery())
-    if not everything.total:
+    left_out = sum(one["documents"] - one["kept"] for one in seed_browsing.harvest_rows(db))
+    if not ui.count_seeds():
         ui.empty(
             "There are no seeds yet. Cut some from a folder, an archive, a git repository, a data set or the "
             "packages installed here.",
             "harvest",
             "Harvest seeds",
         )
-        _left_out(documents.facets["state"])
+        _left_out(left_out)
         return
     query = _query()
     counted = seed_browsing.seed_counts(db, query)
@@ -265,7 +242,7 @@ def _page() -> None:
     with main:
         _search()
         _list(query, counted)
-        _left_out(documents.facets["state"])
+        _left_out(left_out)
 
 
 _page()

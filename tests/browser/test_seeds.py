@@ -6,7 +6,7 @@ import json
 import re
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -214,7 +214,7 @@ def test_search_sort_and_pages_live_in_the_address(app: App, visitors: Callable[
     total = seed_browsing.seed_counts(store(app).database, query).total
     shows(page, f"1 to 50 of {total}")
     first = cells(page)
-    press(page, "seeds_after")
+    press(page, "seeds_next")
     shows(page, f"51 to {min(100, total)} of {total}")
     asked, seen = query_of(page), cells(page)
     assert seen != first and {**asked, "after": ""} == {"search": "item", "sort": "long", "after": ""}
@@ -225,7 +225,7 @@ def test_search_sort_and_pages_live_in_the_address(app: App, visitors: Callable[
     wait_for(lambda: cells(other) == seen)
     other.close()
     assert query_of(page) == asked
-    press(page, "seeds_before")
+    press(page, "seeds_previous")
     shows(page, f"1 to 50 of {total}")
     wait_for(lambda: cells(page) == first)
 
@@ -357,7 +357,7 @@ def test_a_copy_is_refused_in_one_line(app: App, visitors: Callable[[App], Visit
 # --- archives that mean harm ---
 
 
-def packed(entries: list[tuple[str, bytes]], links: list[tuple[str, str]] = []) -> bytes:  # noqa: B006
+def packed(entries: list[tuple[str, bytes]], links: Sequence[tuple[str, str]] = ()) -> bytes:
     box = io.BytesIO()
     with tarfile.open(fileobj=box, mode="w:gz") as archive:
         for name, data in entries:
