@@ -41,7 +41,8 @@ example: .venv/.installed ## without the app: make the example set (ROWS rows) a
 test: .venv/.installed-dev ## install what tests need and run them
 	@missing=$$($(MISSING)); if [ -n "$$missing" ]; then \
 		echo "Missing system packages: $$missing (tests that need them are skipped)"; fi
-	$(BIN)/python -m pytest -q
+	@# Two at a time, a file by one of them: tests of a file may stand on those before.
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: .venv/.installed-dev ## lint, format and types
 	$(BIN)/ruff check .
