@@ -213,20 +213,120 @@ MAKE_SAMPLE_TEXT = (
 )
 event.listen(metadata, "after_create", DDL(MAKE_SAMPLE_TEXT).execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]
 
+# Every prompt that was written or used, by what it says.
+prompt = Table(
+    "prompt",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("method", Text, nullable=False),  # what it is for: oss-instruct, judge
+    Column("name", Text, nullable=False),
+    Column("system", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("repair", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
+# Which prompt a method uses: the newest row of a method counts.
+prompt_choice = Table(
+    "prompt_choice",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("method", Text, nullable=False),
+    Column("prompt_hash", Text, ForeignKey("prompt.hash"), nullable=False),
+    Column("person", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
+# One way of asking a teacher: method, model, endpoint, prompt and parameters. Its items grow, it stays.
+generation = Table(
+    "generation",
+    metadata,
+    Column("id", Text, primary_key=True),  # digest of the settings
+    Column("method", Text, nullable=False),
+    Column("name", Text, nullable=False),  # label of the samples it makes
+    Column("model", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),  # base URL; never a key
+    Column("prompt_hash", Text, ForeignKey("prompt.hash"), nullable=False),
+    Column("settings", JSON, nullable=False),
+    Column("paused", Text),  # why it stands still, for people; None: it does not
+    Column("created_at", Text, nullable=False),
+    Column("worked_at", Text),
+)
+
+# One thing wanted of a generation, and what became of it.
+generation_item = Table(
+    "generation_item",
+    metadata,
+    Column("generation_id", Text, ForeignKey("generation.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),  # order in which they were wanted
+    Column("subject", Text, nullable=False),  # id of the seed, or of the sample that is judged
+    Column("draw", Integer, nullable=False),
+    Column("call_id", Text, nullable=False, index=True),
+    Column("repair_id", Text),  # the call that asked for the same answer in the right form
+    Column("state", Text, nullable=False),  # waiting | kept | rejected | failed
+    Column("reason", Text),
+    Column("evidence", JSON, nullable=False),
+    Column("flags", JSON, nullable=False),  # {kind: n} of what a person should look at
+    Column("sample_id", Text),  # what was made of it
+    Column("parser", Text),  # version of the parser that decided
+    UniqueConstraint("generation_id", "subject", "draw"),
+    Index("ix_generation_item_state", "generation_id", "state", "reason"),
+)
+
+# Every call to a teacher: written before it is sent, completed with what came back.
 teacher_call = Table(
     "teacher_call",
     metadata,
-    Column("id", Text, primary_key=True),  # hash of messages, model, parameters, draw
-    Column("state", Text, nullable=False),  # sent | done | failed
+    Column("id", Text, primary_key=True),  # hash of endpoint, model, messages, parameters and draw
+    Column("generation_id", Text, ForeignKey("generation.id"), nullable=False),  # who pays for it
+    Column("state", Text, nullable=False),  # sent | done | failed | lost (sent, and nobody knows the reply)
     Column("draw", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("model", Text, nullable=False),
-    Column("endpoint", Text, nullable=False),  # scheme, host and port; never a key
-    Column("request", JSON, nullable=False),
-    Column("reply", Text),
-    Column("tokens_in", Integer),
-    Column("tokens_out", Integer),
+    Column("endpoint", Text, nullable=False),  # base URL; never a key
+    Column("prompt_hash", Text, nullable=False),
+    Column("request", LargeBinary, nullable=False),  # zlib over JSON: messages and parameters
+    Column("reply", LargeBinary),  # zlib over the body as it came
     Column("reason", Text),
+    Column("message", Text),  # of a failed one, for people; never a key
+    Column("finish_reason", Text),
+    Column("worst", Integer, nullable=False),  # tokens that an attempt can cost at most
+    Column("tokens_in", Integer, nullable=False),
+    Column("tokens_out", Integer, nullable=False),
+    Column("tokens_cached", Integer, nullable=False),
+    Column("lost_in", Integer, nullable=False),  # worst case of attempts whose reply never came
+    Column("lost_out", Integer, nullable=False),
+    Column("is_guessed", Boolean, nullable=False),  # the reply named no usage: tokens are an upper bound
+    Column("seconds", Float),  # of the attempt that was answered
+    Column("sent_at", Text, nullable=False),
+    Column("answered_at", Text),
+    Index("ix_teacher_call_generation_id_state", "generation_id", "state"),
+)
+
+# What a judge said of a sample. The newest of a sample counts.
+judgement = Table(
+    "judgement",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("seq", Number, ForeignKey("sample.seq"), nullable=False, index=True),
+    Column("call_id", Text, nullable=False, unique=True),
+    Column("model", Text, nullable=False),
+    Column("prompt_hash", Text, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("difficulty", Float),
+    Column("reason", Text, nullable=False),
+)
+
+# What a person said of a sample before any stage: the newest row of a sample counts.
+sample_word = Table(
+    "sample_word",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("seq", Number, ForeignKey("sample.seq"), nullable=False, index=True),
+    Column("word", Text, nullable=False),  # accept | reject | none (taken back)
+    Column("person", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("at", Text, nullable=False),
 )
 
 stage_run = Table(
