@@ -49,6 +49,7 @@ def test_what_can_be_sent_is_let_through(prompt: Prompt) -> None:
     ({"user": USER + "\n{seed}"}, "{seed} must stand between {begin} and {end}"),
     ({"user": "{seed}{begin}{seed}{end}"}, "{seed} must stand between {begin} and {end}"),
     ({"user": "{begin}{seed}{begin}{end}"}, "{seed} must stand between {begin} and {end}"),
+    ({"user": "{begin}{end}{seed}{end}"}, "{seed} must stand between {begin} and {end}"),
     ({"user": "{end}{seed}{begin}{seed}{end}"}, "{seed} must stand between {begin} and {end}"),
     ({"user": "x" * LONGEST + USER}, "the user text has 20,039 characters; 20,000 are the most"),
     ({"system": "x" * (LONGEST + 1)}, "the system text has 20,001 characters"),
