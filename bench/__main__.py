@@ -7,6 +7,7 @@ import sys
 from bench import (
     code_filters,
     embedding,
+    generation,
     importing,
     pages,
     paging,
@@ -30,6 +31,7 @@ BENCHES = {
     "redaction": redaction.run,
     "embedding": embedding.run,
     "training": training.run,
+    "generation": generation.run,
     "seeds": seeds.run,
     "seed pages": seed_pages.run,
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 from curation import cli_frame
 from curation.cli_frame import Answer, Parser, add_command, folder_of, marks_of, workspace_of
+from curation.cli_generate import add_generate_commands
 from curation.cli_output import Bar
 from curation.cli_seeds import add_seed_commands
 from curation.errors import WrongInput
@@ -207,6 +208,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for add in (
         add_seed_commands,
+        add_generate_commands,
         _add_import,
         _add_clean,
         _add_near,

@@ -31,7 +31,7 @@ def _export(args: argparse.Namespace, _bar: Bar) -> Answer:
         raise WrongInput("Name the file to write, such as seeds.jsonl")
     workspace = workspace_of(args)
     facets = {name: getattr(args, name) for name in FACETS}
-    query = SeedQuery(args.search, lines=_range(args.lines), sort=args.sort, **facets)
+    query = SeedQuery(args.search, lines=line_range(args.lines), sort=args.sort, **facets)
     ids = seed_ids(workspace.database, query)
     if not ids:
         raise WrongInput("No seed fits, so nothing was written; leave a filter out, or harvest some first")
@@ -54,7 +54,7 @@ def _rescue(args: argparse.Namespace, _bar: Bar) -> Answer:
     return Answer({"document": args.path, "seeds": done.seeds, "message": done.message})
 
 
-def _range(text: str | None) -> tuple[int, int] | None:
+def line_range(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     low, dash, high = text.partition("-")

@@ -73,6 +73,12 @@ def count(db: Database) -> int:
         return int(connection.execute(select(func.count()).select_from(seed_place)).scalar_one())
 
 
+def sizes(connection: Connection) -> dict[str, int]:
+    """Give the characters of every seed's text, by its id."""
+    found = connection.execute(select(seed_place.c.seed_id, seed_place.c.chars))
+    return {str(row[0]): int(row[1]) for row in found}
+
+
 def samples_of(db: Database, id: str) -> list[str]:
     """Give the ids of the samples that were made from a seed."""
     with db.reading() as connection:

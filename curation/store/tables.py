@@ -290,7 +290,8 @@ teacher_call = Table(
     Column("reason", Text),
     Column("message", Text),  # of a failed one, for people; never a key
     Column("finish_reason", Text),
-    Column("worst", Integer, nullable=False),  # tokens that an attempt can cost at most
+    Column("worst_in", Integer, nullable=False),  # tokens that an attempt can cost at most
+    Column("worst_out", Integer, nullable=False),
     Column("tokens_in", Integer, nullable=False),
     Column("tokens_out", Integer, nullable=False),
     Column("tokens_cached", Integer, nullable=False),

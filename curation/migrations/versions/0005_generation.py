@@ -124,7 +124,7 @@ def _make_calls() -> None:
         sa.Column("request", sa.LargeBinary(), nullable=False),
         sa.Column("reply", sa.LargeBinary(), nullable=True),
         *(sa.Column(n, sa.Text(), nullable=True) for n in ("reason", "message", "finish_reason")),
-        sa.Column("worst", sa.Integer(), nullable=False),
+        *(sa.Column(f"worst_{n}", sa.Integer(), nullable=False) for n in ("in", "out")),
         *(sa.Column(f"tokens_{n}", sa.Integer(), nullable=False) for n in ("in", "out", "cached")),
         *(sa.Column(f"lost_{n}", sa.Integer(), nullable=False) for n in ("in", "out")),
         sa.Column("is_guessed", sa.Boolean(), nullable=False),

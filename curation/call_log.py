@@ -1,0 +1,178 @@
+"""Writes calls down: a thread of its own commits whatever came together as one group, so that SQLite keeps
+up with hundreds of calls a second and each call still has its row before it is sent."""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from curation.call_outcome import Outcome
+from curation.store import calls
+from curation.store.calls import AnsweredCall, SentCall
+from curation.store.database import Connection, Database
+from curation.teacher import Call
+
+GROUP = 256  # entries of one transaction at most
+
+Answer = tuple[Call, Outcome]
+Keep = Callable[[Connection, Sequence[Answer]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came of an attempt."""
+
+    call: Call
+    outcome: Outcome
+    seconds: float
+
+    @property
+    def is_final(self) -> bool:
+        return self.outcome.kind in ("done", "failed")
+
+
+@dataclass(slots=True)
+class _Entry:
+    answered: Answered | None
+    sent: Call | None  # it is about to be sent
+    kept: "asyncio.Future[None]"
+
+    @property
+    def ids(self) -> set[str]:
+        found = {self.answered.call.id} if self.answered else set()
+        return found | ({self.sent.id} if self.sent else set())
+
+
+class CallLog:
+    """Use it in one event loop, `with`. Awaiting an entry ends when it is on the disk."""
+
+    def __init__(self, db: Database, generation_id: str, keep: Keep) -> None:
+        """`keep` makes what comes of final answers, in the transaction that writes them down."""
+        self._db = db
+        self._generation_id = generation_id
+        self._keep = keep
+        self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="call-log", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __enter__(self) -> "CallLog":
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._entries.put(None)
+        self._thread.join()
+
+    async def write(self, answered: Answered | None, sent: Call | None) -> None:
+        """Put on record what came of an attempt, and that a call is about to be sent; both at once.
+
+        Raises what the store raises, e.g. SourceUnavailable on a full disk.
+        """
+        assert self._loop is not None
+        entry = _Entry(answered, sent, self._loop.create_future())
+        self._entries.put(entry)
+        await entry.kept
+
+    def _write(self) -> None:
+        while True:
+            group, is_last = self._group()
+            if group:
+                self._commit(group)
+            if is_last:
+                return
+
+    def _group(self) -> tuple[list[_Entry], bool]:
+        """Wait for an entry; take it with all that came meanwhile."""
+        found: list[_Entry] = []
+        entry = self._entries.get()
+        while entry is not None:
+            found.append(entry)
+            if len(found) == GROUP:
+                return found, False
+            try:
+                entry = self._entries.get_nowait()
+            except queue.Empty:
+                return found, False
+        return found, True
+
+    def _commit(self, group: Sequence[_Entry]) -> None:
+        error: BaseException | None = None
+        try:
+            with self._db.transaction() as connection:
+                for part in _without_repeats(group):
+                    self._put(connection, part)
+        except Exception as problem:  # the loop must hear of it, or it would wait for ever
+            error = problem
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(_tell, [e.kept for e in group], error)
+
+    def _put(self, connection: Connection, part: Sequence[_Entry]) -> None:
+        answers = [e.answered for e in part if e.answered is not None]
+        calls.write_answered(connection, [_answered(one) for one in answers])
+        final = [(one.call, one.outcome) for one in answers if one.is_final]
+        if final:
+            self._keep(connection, final)
+        sent = [_sent(e.sent) for e in part if e.sent is not None]
+        calls.write_sent(connection, self._generation_id, sent)
+
+
+def _without_repeats(group: Sequence[_Entry]) -> Iterator[list[_Entry]]:
+    """Split a group so that no call stands twice in a part: what happened to it first is written first."""
+    part: list[_Entry] = []
+    seen: set[str] = set()
+    for entry in group:
+        if seen & entry.ids:
+            yield part
+            part, seen = [], set()
+        part.append(entry)
+        seen |= entry.ids
+    yield part
+
+
+def _tell(futures: Sequence["asyncio.Future[None]"], error: BaseException | None) -> None:
+    for one in futures:
+        if one.done():  # the call was given up meanwhile
+            continue
+        if error is None:
+            one.set_result(None)
+        else:
+            one.set_exception(error)
+
+
+def _sent(call: Call) -> SentCall:
+    return SentCall(
+        call.id, call.draw, call.model, call.endpoint, call.prompt_hash, call.request,
+        call.worst_in, call.worst_out,
+    )  # fmt: skip
+
+
+def _answered(one: Answered) -> AnsweredCall:
+    outcome = one.outcome
+    if outcome.completion is None:
+        return AnsweredCall(
+            one.call.id, calls.FAILED if outcome.kind == "failed" else calls.LOST, outcome.body,
+            outcome.reason, outcome.message, is_lost=outcome.may_be_billed,
+        )  # fmt: skip
+    return AnsweredCall(
+        one.call.id, calls.DONE, outcome.body, None, None, outcome.completion.finish_reason,
+        *used_by(one.call, outcome), tokens_cached=outcome.completion.tokens_cached,
+        is_guessed=_is_guessed(outcome), seconds=one.seconds,
+    )  # fmt: skip
+
+
+def used_by(call: Call, outcome: Outcome) -> tuple[int, int]:
+    """Give the tokens in and out that an attempt used; where the reply names none, a bound of them."""
+    if outcome.completion is None:
+        return (call.worst_in, call.worst_out) if outcome.may_be_billed else (0, 0)
+    said = outcome.completion
+    bound = len(said.content.encode("utf-8", "surrogatepass"))
+    tokens_in = call.worst_in if said.tokens_in is None else said.tokens_in
+    return tokens_in, min(bound, call.worst_out or bound) if said.tokens_out is None else said.tokens_out
+
+
+def _is_guessed(outcome: Outcome) -> bool:
+    said: Any = outcome.completion
+    return said.tokens_in is None or said.tokens_out is None
