@@ -84,8 +84,7 @@ def write_answered(connection: Connection, calls: Sequence[AnsweredCall]) -> Non
         return
     c, at = teacher_call.c, now()
     facts = (
-        "state", "reason", "message", "finish_reason", "tokens_in", "tokens_out", "tokens_cached",
-        "is_guessed", "seconds",
+        "state", "reason", "message", "finish_reason", "tokens_cached", "is_guessed", "seconds",
     )  # fmt: skip
     statement = (
         update(teacher_call)
@@ -93,6 +92,9 @@ def write_answered(connection: Connection, calls: Sequence[AnsweredCall]) -> Non
         .values(
             **{name: bindparam(f"new_{name}") for name in facts},
             reply=func.coalesce(bindparam("new_reply"), c.reply),
+            # Added up: a useless reply before this one was paid for, too.
+            tokens_in=c.tokens_in + bindparam("more_in"),
+            tokens_out=c.tokens_out + bindparam("more_out"),
             lost_in=c.lost_in + bindparam("times_lost") * c.worst_in,
             lost_out=c.lost_out + bindparam("times_lost") * c.worst_out,
             answered_at=at,
@@ -101,6 +103,7 @@ def write_answered(connection: Connection, calls: Sequence[AnsweredCall]) -> Non
     connection.execute(statement, [
         {
             "call": one.id, "times_lost": int(one.is_lost),
+            "more_in": one.tokens_in, "more_out": one.tokens_out,
             "new_reply": None if one.reply is None else pack(one.reply),
             **{f"new_{name}": getattr(one, name) for name in facts},
         }
