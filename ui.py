@@ -22,6 +22,7 @@ import streamlit as st
 
 import jobs
 from curation import assemble, review
+from curation.endpoint import default_endpoint, read_endpoint
 from curation.errors import CurationError, DamagedWorkspace
 from curation.errors import WrongInput as WrongInput
 from curation.hidden_characters import hidden_in, revealed
@@ -41,6 +42,9 @@ PAGES = {
     "harvest": "pages/create/harvest.py",
     "seeds": "pages/create/seeds.py",
     "documents": "pages/create/documents.py",
+    "generate": "pages/create/generate.py",
+    "replies": "pages/create/replies.py",
+    "prompts": "pages/create/prompts.py",
     "samples": "pages/create/samples.py",
     "clean": "pages/curate/clean.py",
     "near-duplicates": "pages/curate/near_duplicates.py",
@@ -238,6 +242,15 @@ def plain(text: object) -> str:
     """
     words = " ".join(revealed(str(text)).split())
     return BARE_LINK.sub("\\g<0>\u2060", words).translate(ESCAPES)
+
+
+def rough(value: float) -> str:
+    """Say a large number as people say it: 950, 12.3 K, 1.24 M."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e4, " K")):
+        if abs(value) >= size:
+            scaled = value / (1e3 if unit == " K" else size)
+            return f"{scaled:.3g}{unit}" if scaled < 1000 else f"{scaled:,.0f}{unit}"
+    return f"{value:,.0f}"
 
 
 def number(value: int | None) -> str:
@@ -721,6 +734,45 @@ def _job_progress(job: "jobs.Job") -> None:
     st.caption(" · ".join(facts))
 
 
+# --- keys of teachers ----------------------------------------------------------------------------
+
+
+def hold_key(widget: str, base_url: str) -> None:
+    """Take a key out of a text box into this process's memory (a callback); the box is empty again."""
+    typed = st.session_state.get(widget, "")
+    st.session_state[widget] = ""
+    if typed.strip():
+        act(_hold_key, typed.strip(), base_url)
+
+
+def _hold_key(key: str, base_url: str) -> None:
+    endpoint = read_endpoint(base_url) if base_url else default_endpoint()
+    jobs.ring_of_process().hold(endpoint.origin, key)
+    toast(plain(f"The key for {endpoint.origin} is in memory until the app ends"))
+
+
+def forget_key(origin: str) -> None:
+    """Take a key out of memory (a callback)."""
+    jobs.ring_of_process().forget(origin)
+
+
+def key_note(base_url: str) -> None:
+    """Say whether there is a key for an endpoint, and whose it is."""
+    try:
+        endpoint = read_endpoint(base_url) if base_url else default_endpoint()
+    except CurationError as error:
+        say_error(error)
+        return
+    if jobs.ring_of_process().key_for(endpoint) is None:
+        st.caption(plain(f"No key for {endpoint.origin}."))
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(plain(f"A key for {endpoint.origin} is in memory."))
+        st.button(
+            "Forget it", key="key_forget", type="tertiary", on_click=forget_key, args=(endpoint.origin,)
+        )
+
+
 # --- training runs -------------------------------------------------------------------------------
 
 RUN_BADGES = {
@@ -1021,6 +1073,23 @@ def compare_with_task(row: Any, task: Any, hits: Sequence[Mapping[str, Any]], it
         ),
         item,
     )
+
+
+def compare_with_seed(
+    seed: str, about: str, parts: Sequence[tuple[str, str]], blocks: Sequence[Sequence[tuple[int, int, int]]],
+    note: str, item: str,
+) -> None:  # fmt: skip
+    """Show a seed beside what a teacher made of it; what of the seed stands there again is marked.
+
+    `parts`: label and text; `blocks`: of each, (start in the seed, start in the text, characters).
+    """
+    in_seed = [(a, a + size) for found in blocks for a, _, size in found]
+    made = [
+        (label, _marked(text[:SHOWN], [(b, b + size) for _, b, size in found]))
+        for (label, text), found in zip(parts, blocks, strict=True)
+    ]
+    left = side("Seed", about, [("Snippet", _marked(seed[:SHOWN], in_seed))], "mark")
+    compare(left, side("Made of it", note, made, "mark"), item)
 
 
 def _marked(text: str, stretches: Sequence[Sequence[int]]) -> list[Span]:

@@ -271,8 +271,14 @@ class Asking:
             if subject is None or said is None:
                 continue
             call = self.method.repair(subject, row.draw, said.content)
-            if call is not None and call.worst_out > 0:
-                self._expected[call.id] = (row, subject, True)
+            if call is None or call.worst_out < 1:
+                continue
+            self._expected[call.id] = (row, subject, True)
+            with self.db.reading() as connection:
+                there = calls.done(connection, [call.id])
+            if there:
+                self._take(call, there[0])
+            else:
                 yield [call]
 
     def _ask(self, stage: Stage, pages: Iterator[list[Call]]) -> Asked:

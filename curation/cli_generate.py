@@ -80,10 +80,13 @@ def add_generate_commands(commands: Any) -> None:
 
 def _add_teacher(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help=f"as the endpoint calls it (default: {MODEL_VARIABLE})")
-    parser.add_argument("--base-url", metavar="URL",
-                        help="OpenAI-compatible endpoint (default: OPENAI_BASE_URL, else OpenAI's). The key "
-                        "is OPENAI_API_KEY, which goes to the host of OPENAI_BASE_URL and to no other. A "
-                        "teacher of your own: `transformers serve`, then http://localhost:8000/v1")  # fmt: skip
+    parser.add_argument(
+        "--base-url",
+        metavar="URL",
+        help="OpenAI-compatible endpoint (default: OPENAI_BASE_URL, else OpenAI's). The key "
+        "is OPENAI_API_KEY, which goes to the host of OPENAI_BASE_URL and to no other. A "
+        "teacher of your own: `transformers serve`, then http://localhost:8000/v1",
+    )
     parser.add_argument("--prompt", metavar="NAME", help="its name or hash (default: the one in use)")
     parser.add_argument("--temperature", type=float, metavar="T", help="default 0, as published")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="of a reply (default 2500)")

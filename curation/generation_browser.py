@@ -14,7 +14,7 @@ from curation.prompt import Prompt, tag_for
 from curation.reply import METHOD
 from curation.store import calls, generations, seeds
 from curation.store.database import Row
-from curation.store.generations import KEPT, STATES, WAITING, ItemQuery
+from curation.store.generations import FAILED, KEPT, REJECTED, STATES, WAITING, ItemQuery
 from curation.workspace import Workspace
 
 SHOWN = 300  # characters of a reply that a list shows
@@ -55,6 +55,12 @@ def standing(workspace: Workspace, settings: Settings) -> Standing:
     items = sum(sum(reasons.values()) for reasons in counted.values())
     paused = row.paused if row is not None else None
     return Standing(id, prompt, len(ids), items, counted, used, paused, foreseen)
+
+
+def newest(workspace: Workspace, method: str) -> Row[Any] | None:
+    """Give the generation of a method that worked last; None: there is none."""
+    found = generations.all_of(workspace.database, method)
+    return found[0] if found else None
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,8 @@ def replies(
 def _line(item: Row[Any], seed: Row[Any] | None) -> ReplyLine:
     return ReplyLine(
         item.position, item.state, item.reason or "", seed.language if seed else "",
-        seed.path if seed else "the seed is gone", _beginning(item), (item.tokens_in or 0) + (item.tokens_out or 0),
-        item.flags, item.sample_id,
+        seed.path if seed else "the seed is gone", _beginning(item),
+        (item.tokens_in or 0) + (item.tokens_out or 0), item.flags, item.sample_id,
     )  # fmt: skip
 
 
@@ -184,6 +190,6 @@ def ledger(workspace: Workspace) -> list[dict[str, Any]]:
 
 
 __all__ = [
-    "KEPT", "STATES", "WAITING", "ItemQuery", "ReplyLine", "ReplyPage", "ReplyStory", "Standing", "ledger",
-    "replies", "reply_story", "standing", "story_of_sample",
+    "FAILED", "KEPT", "REJECTED", "STATES", "WAITING", "ItemQuery", "ReplyLine", "ReplyPage", "ReplyStory",
+    "Standing", "ledger", "newest", "replies", "reply_story", "standing", "story_of_sample",
 ]  # fmt: skip

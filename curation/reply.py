@@ -21,6 +21,26 @@ REPAIRABLE = frozenset(
 FINISHED = {"length": "cut_off", "content_filter": "content_filter", None: "no_finish_reason"}
 METHOD = "oss-instruct"
 
+# What people are told of each reason.
+REASONS = {
+    "missing_problem_marker": "without the marker of the problem",
+    "missing_solution_marker": "without the marker of the solution",
+    "missing_both_markers": "without both markers",
+    "reversed_markers": "with the solution before the problem",
+    "empty_problem": "with an empty problem",
+    "empty_solution": "with an empty solution",
+    "empty_reply": "empty",
+    "cut_off": "cut off at the longest length allowed",
+    "content_filter": "stopped by the teacher's content filter",
+    "no_finish_reason": "that do not say how they ended",
+    "other_finish_reason": "that ended in another way",
+    "refusal": "refused by the teacher",
+    "prompt_too_long": "not asked: the seed leaves no room for an answer",
+    "seed_gone": "not asked: the seed is gone",
+    "bad_response": "not in the form of a completion",
+    "refused_request": "refused as a request",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

@@ -220,8 +220,8 @@ def item_page(
     before: int | None = None,
     size: int = 50,
 ) -> tuple[list[Row[Any]], int | None, int | None]:
-    """Give items after or before a position, each with its call (state, reply, message, tokens, attempts); and
-    the positions to go back to and on from (None: nothing there)."""
+    """Give items after or before a position, each with its call (state, reply, message, tokens, attempts);
+    and the positions to go back to and on from (None: nothing there)."""
     c, t = generation_item.c, teacher_call.c
     picked = (
         select(

@@ -1,0 +1,453 @@
+"""Generate: choose seeds and a teacher, see what it will cost, try five, then run; watch the replies."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+from curation.comment_functions import NOTE
+
+import jobs
+import ui
+from curation import prompt_shelf
+from curation.asking import TeacherSettings
+from curation.budget import TOKENS
+from curation.errors import CurationError
+from curation.generate import settings_of
+from curation.generation_browser import FAILED, KEPT, REJECTED, Standing, ledger, newest, standing
+from curation.generation_estimate import Estimate, Range
+from curation.reply import METHOD, REASONS
+from curation.store import seed_browsing
+from curation.store.seed_browsing import SEED_FACETS, SEED_SORTS, SeedQuery
+
+OSS, PAIRS = "OSS-Instruct", "Comment-function pairs"
+TEST = 5  # seeds of a test run
+STEPS = ("generate",)
+LOCAL = (
+    "A teacher of your own: `transformers serve MODEL`, then http://localhost:8000/v1; vLLM, Ollama "
+    "and others speak the same language."
+)
+
+
+# --- what is asked about ---
+
+
+def _query() -> SeedQuery:
+    """Read the seeds that are chosen out of the address, as the page Seeds writes them."""
+    asked = st.query_params
+    sort = asked.get("sort", "mixed")
+    return SeedQuery(
+        search=asked.get("search", "")[:300],
+        lines=ui.range_of(asked.get("lines")),
+        sort=sort if sort in SEED_SORTS else "mixed",
+        **{name: asked.get(name) or None for name in SEED_FACETS},
+    )
+
+
+def _chosen_ids() -> tuple[str, ...]:
+    return tuple(one for one in st.query_params.get("ids", "").split(",") if one)[:200]
+
+
+def _seeds() -> dict[str, Any]:
+    """Say which seeds are chosen, and ask how many of them. Gives what the job is told."""
+    query, ids = _query(), _chosen_ids()
+    total = len(ids) or seed_browsing.seed_counts(ui.workspace().database, query).total
+    view = {
+        name: st.query_params[name] for name in ("search", "lines", *SEED_FACETS) if name in st.query_params
+    }
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{ui.count_of(total, 'seed')}** chosen", width="content")
+        ui.show_line("those ticked on the page Seeds" if ids else _words(query))
+        st.space("stretch")
+        ui.link("seeds", "Choose others", icon=":material/grass:", **view)
+    limit = st.number_input(
+        "Ask about so many of them",
+        1,
+        max(1, total),
+        min(total or 1, 1_000),
+        key="generate_limit",
+        help="The first ones of the view in its order; without one, mixed: always the same way.",
+    )
+    told: dict[str, Any] = {"limit": int(limit)}
+    if ids:
+        return {**told, "ids": list(ids)}
+    return {
+        **told,
+        "seeds": {
+            "search": query.search,
+            "sort": query.sort,
+            "lines": query.lines and list(query.lines),
+            **query.filters,
+        },
+    }
+
+
+def _words(query: SeedQuery) -> str:
+    said = [f"{name} {value}" for name, value in query.filters.items()]
+    said += [f"{query.lines[0]} to {query.lines[1]} lines"] if query.lines else []
+    said += [f"words: {query.search}"] if query.search else []
+    return " · ".join(said) or "all there are"
+
+
+# --- whom to ask ---
+
+
+def _teacher() -> dict[str, Any]:
+    before = newest(ui.workspace(), METHOD)
+    left, middle, right = st.columns([1.5, 1, 1])
+    with left:
+        base_url = st.text_input(
+            "Endpoint",
+            value=(before and before.endpoint) or os.environ.get("OPENAI_BASE_URL", ""),
+            placeholder="https://api.openai.com/v1",
+            key="generate_url",
+            max_chars=2_000,
+            help="Any OpenAI-compatible address. " + LOCAL,
+        ).strip()
+    with middle:
+        model = st.text_input(
+            "Model",
+            value=(before and before.model) or os.environ.get("OPENAI_MODEL", ""),
+            placeholder="as the endpoint calls it",
+            key="generate_model",
+            max_chars=200,
+        ).strip()
+    with right:
+        st.text_input(
+            "API key",
+            type="password",
+            key="generate_key",
+            on_change=ui.hold_key,
+            args=("generate_key", base_url),
+            help="Kept in this app's memory, sent to this endpoint's host and to no other, gone when the app "
+            "ends.",
+            placeholder="none needed" if not base_url else "",
+            max_chars=4_000,
+        )
+        ui.key_note(base_url)
+    return {"base_url": base_url, "model": model, **_prompt(), **_rarely_asked()}
+
+
+def _prompt() -> dict[str, Any]:
+    shelf = prompt_shelf.shelf(ui.workspace(), METHOD)
+    used = prompt_shelf.in_use(ui.workspace(), METHOD)
+    hashes = [one.hash for one in shelf]
+    names = {
+        one.hash: f"{one.name} · {one.hash[:8]}" + (" · in use" if one.hash == used.hash else "")
+        for one in shelf
+    }
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = st.selectbox(
+            "Prompt",
+            hashes,
+            hashes.index(used.hash) if used.hash in hashes else 0,
+            format_func=names.get,
+            key="generate_prompt",
+            width=360,
+        )
+        ui.link("prompts", "Read, change and compare prompts", icon=":material/compare:")
+    return {"prompt": chosen}
+
+
+def _rarely_asked() -> dict[str, Any]:
+    base = TeacherSettings(model="x")
+    with st.expander("Budget, prices and limits"):
+        first = st.columns(4)
+        tokens = first[0].number_input(
+            "Token budget",
+            1_000,
+            10**12,
+            TOKENS,
+            50_000,
+            key="generate_tokens",
+            help="Tokens in and out of this generation in all. Each call's worst case is set aside before it "
+            "is sent, so it is never passed: the run pauses and can go on.",
+        )
+        prices = [
+            column.number_input(
+                f"Price of 1M tokens {way}",
+                0.0,
+                1e5,
+                None,
+                key=f"generate_price_{way}",
+                placeholder="not entered",
+                format="%.4f",
+            )
+            for column, way in zip(first[1:3], ("in", "out"), strict=True)
+        ]
+        money = first[3].number_input(
+            "Money budget",
+            0.0,
+            1e9,
+            None,
+            key="generate_money",
+            disabled=None in prices,
+            placeholder="needs both prices",
+        )
+        second = st.columns(4)
+        at_once = second[0].number_input(
+            "Calls at once",
+            1,
+            512,
+            base.concurrency,
+            key="generate_at_once",
+            help="At most: fewer when the teacher says it is too fast.",
+        )
+        draws = second[1].number_input("Replies for each seed", 1, 100, 1, key="generate_draws")
+        temperature = second[2].number_input(
+            "Temperature", 0.0, 2.0, 0.0, 0.1, key="generate_temperature", help="The paper asks with 0."
+        )
+        longest = second[3].number_input(
+            "Tokens of a reply at most", 16, 8_000, base.max_tokens, key="generate_longest"
+        )
+        with st.container(horizontal=True):
+            seed = st.checkbox("Send a seed", True, key="generate_seed", help="Some endpoints refuse it.")
+            new = st.checkbox(
+                "max_completion_tokens",
+                key="generate_field",
+                help="What newer models of OpenAI call the bound of a reply.",
+            )
+            repair = st.checkbox("Ask once more for a reply in the wrong form", True, key="generate_repair")
+        name = st.text_input("Name of the samples", METHOD, key="generate_name", max_chars=100)
+    told = {
+        "budget_tokens": int(tokens),
+        "concurrency": int(at_once),
+        "draws": int(draws),
+        "temperature": float(temperature),
+        "max_tokens": int(longest),
+        "send_seed": seed,
+        "repair": repair,
+        "token_field": "max_completion_tokens" if new else "max_tokens",
+        "name": name,
+    }
+    if None not in prices:
+        told |= {"price_in": prices[0], "price_out": prices[1]} | ({"budget_money": money} if money else {})
+    return told
+
+
+# --- what it will cost, and the buttons ---
+
+
+def _range(value: Range, shown: Any = ui.rough) -> str:
+    return f"{shown(value.low)} to {shown(value.high)}"
+
+
+def _cost(found: Standing) -> None:
+    estimate = found.estimate
+    st.markdown(f"**What {ui.count_of(found.wanted, 'seed')} will take**")
+    if estimate is None:
+        st.caption(
+            "Not known yet: a test run of five seeds tells tokens, money and time with a range. "
+            "It costs five calls, and its samples stay."
+        )
+        return
+    with st.container(horizontal=True, gap="large"):
+        ui.show_fact("Tokens in all", ui.rough(estimate.tokens.middle), _range(estimate.tokens))
+        if estimate.money is not None:
+            ui.show_fact(
+                "Money", f"{estimate.money.middle:,.2f}", _range(estimate.money, lambda v: f"{v:,.2f}")
+            )
+        ui.show_fact("Time left", ui.duration(estimate.seconds.middle), _range(estimate.seconds, ui.duration))
+        ui.show_fact("Samples", ui.rough(estimate.kept.middle), _range(estimate.kept))
+    st.caption(_rests_on(estimate))
+
+
+def _rests_on(estimate: Estimate) -> str:
+    told = f"From {ui.count_of(estimate.measured, 'reply', 'replies')}; 95 of 100 runs end in the ranges."
+    if estimate.more:
+        told += f" They differ much: {estimate.more} more test calls bring the range within 35 %."
+    return told
+
+
+def _buttons(asked: Mapping[str, Any], found: Standing | None) -> None:
+    estimate = found.estimate if found else None
+    done = estimate.measured if estimate else 0
+    test = min(int(asked["limit"]), done + (estimate.more if estimate and estimate.more else TEST))
+    is_ready = found is not None and bool(asked["model"])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            f"Test run ({test - done})" if test > done else "Test run",
+            key="generate_test",
+            icon=":material/experiment:",
+            disabled=not is_ready or test <= done,
+            on_click=ui.start,
+            args=("generate", {**asked, "limit": test}),
+            help="Asks about the first seeds, keeps the samples, and tells what all will take.",
+        )
+        st.button(
+            f"Full run ({int(asked['limit']):,})",
+            type="primary",
+            key="generate_full",
+            icon=":material/auto_awesome:",
+            disabled=not is_ready,
+            on_click=ui.start,
+            args=("generate", dict(asked)),
+            help="Asks what was not answered yet. Runs as a job: you can close this tab meanwhile.",
+        )
+        if found is not None and found.count(FAILED):
+            st.button(
+                f"Ask again what failed ({found.count(FAILED):,})",
+                key="generate_again",
+                icon=":material/replay:",
+                on_click=ui.start,
+                args=("generate", {**asked, "retry_failed": True}),
+            )
+        if not asked["model"]:
+            st.caption("Name a model first.")
+
+
+# --- how it stands ---
+
+
+def _counts(found: Standing) -> None:
+    """Show what became of what was asked; every number opens its replies."""
+    if not found.items:
+        return
+    used = found.used
+    with st.container(horizontal=True, gap="large"):
+        ui.show_fact("Asked about", f"{found.items:,}", "seeds so far")
+        ui.show_fact("Samples", f"{found.count(KEPT):,}", _share(found.count(KEPT), found))
+        ui.show_fact("Rejected", f"{found.count(REJECTED):,}", _share(found.count(REJECTED), found))
+        ui.show_fact("Failed", f"{found.count(FAILED):,}", "no usable answer")
+        ui.show_fact("Tokens", ui.rough(used.tokens_in + used.tokens_out), _tokens(used))
+        if used.seconds:
+            ui.show_fact("A reply takes", f"{used.seconds:.1f} s", f"{used.attempts:,} calls made")
+    with st.container(horizontal=True):
+        ui.link("replies", "All replies", icon=":material/forum:", g=found.id)
+        for state in (REJECTED, FAILED):
+            for reason, number in list(found.counts[state].items())[:6]:
+                words = REASONS.get(reason, ui.plain(reason.replace("_", " ")))
+                ui.link(
+                    "replies",
+                    f"{number:,} {words}",
+                    icon=":material/filter_list:",
+                    g=found.id,
+                    state=state,
+                    reason=reason,
+                )
+
+
+def _share(number: int, found: Standing) -> str:
+    decided = sum(found.count(state) for state in (KEPT, REJECTED, FAILED))
+    return f"{number / decided:.0%} of what was decided" if decided else ""
+
+
+def _tokens(used: Any) -> str:
+    told = f"{ui.rough(used.tokens_in)} in, {ui.rough(used.tokens_out)} out"
+    lost = used.lost_in + used.lost_out
+    return told + (f", at most {ui.rough(lost)} lost" if lost else "")
+
+
+@st.fragment(run_every=ui.POLL_SECONDS)
+def _live(asked: Mapping[str, Any]) -> None:
+    with ui.readable_errors():
+        _counts(standing(ui.workspace(), settings_of(asked)))
+
+
+def _paused(found: Standing) -> None:
+    if found.paused:
+        st.warning(ui.plain(found.paused), icon=":material/pause_circle:")
+
+
+def _ledger() -> None:
+    lines = ledger(ui.workspace())
+    if not lines:
+        return
+    with st.expander(f"Ledger: what {ui.count_of(len(lines), 'generation')} used", key="generate_ledger"):
+        st.dataframe(
+            ui.frame(
+                {
+                    "Samples' name": [one["name"] for one in lines],
+                    "Model": [one["model"] for one in lines],
+                    "Prompt": [f"{one['prompt']} · {one['prompt_hash'][:8]}" for one in lines],
+                    "Calls": [one["attempts"] for one in lines],
+                    "Tokens in": [one["tokens_in"] for one in lines],
+                    "Tokens out": [one["tokens_out"] for one in lines],
+                    "Lost at most": [one["tokens_lost"] for one in lines],
+                    "Money": [one["money"] for one in lines],
+                    "Last call": [one["last"] or "" for one in lines],
+                    "Endpoint": [one["endpoint"] for one in lines],
+                }
+            ),
+            hide_index=True,
+            column_config={
+                name: st.column_config.NumberColumn(format="localized")
+                for name in ("Calls", "Tokens in", "Tokens out", "Lost at most")
+            },
+        )
+        st.caption("Money by the prices that a generation was run with; none where none were entered.")
+
+
+def _pairs() -> None:
+    """Offer the samples that need no teacher."""
+    st.info(NOTE, icon=":material/info:")
+    limit = st.number_input(
+        "Samples at most (0: all)", 0, 10_000_000, 0, key="generate_pairs_limit", width=240
+    )
+    st.button(
+        "Make the pairs",
+        type="primary",
+        key="generate_pairs",
+        icon=":material/link:",
+        on_click=ui.start,
+        args=("generate", {"method": "comment-function", "limit": int(limit)}),
+        help="From the files that were harvested: a comment asks, its function answers. No teacher, no cost.",
+    )
+
+
+def _oss_instruct() -> None:
+    if not ui.count_seeds():
+        ui.empty(
+            "There are no seeds yet: a teacher needs code to be inspired by.", "harvest", "Harvest seeds"
+        )
+        return
+    asked = {**_seeds(), **_teacher()}
+    found = None
+    if asked["model"]:
+        try:
+            found = standing(ui.workspace(), settings_of(asked))
+        except CurationError as error:
+            ui.say_error(error)
+    is_live = ui.show_jobs_of(STEPS, _result)
+    if found is not None and not is_live:
+        _paused(found)
+        _cost(found)
+    if not is_live:
+        _buttons(asked, found)
+    if is_live and found is not None:
+        _live(asked)
+    elif found is not None:
+        _counts(found)
+    _ledger()
+
+
+def _result() -> None:
+    """Say what the newest run came to."""
+    last = next((job for job in jobs.jobs(ui.folder(), limit=30) if job.step in STEPS), None)
+    if last is None or last.state != "done" or not last.report or last.report.get("paused"):
+        return
+    told = last.report
+    st.success(
+        f"{ui.plain(last.title)}: {ui.count_of(told['kept'], 'sample')} of "
+        f"{ui.count_of(told['requested'], 'request')}.",
+        icon=":material/check_circle:",
+    )
+    for warning in last.warnings:
+        st.warning(ui.plain(warning), icon=":material/warning:")
+
+
+def _page() -> None:
+    ui.heading(
+        "Generate",
+        "A teacher model writes a problem and its solution, inspired by each seed. Every call is on record "
+        "before it is sent; none is paid for twice.",
+    )
+    way = ui.switch("Way", "way", [OSS, PAIRS])
+    if way == PAIRS:
+        ui.show_jobs_of(STEPS, _result)
+        _pairs()
+    else:
+        _oss_instruct()
+
+
+_page()
