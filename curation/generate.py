@@ -9,6 +9,7 @@ from typing import Any
 
 from curation import prompt_shelf
 from curation.asking import API_SEED, Asking, Final, TeacherSettings, said_of
+from curation.call_round import Limits
 from curation.errors import WrongInput
 from curation.oss_instruct import PARSER, messages, repair_messages
 from curation.prompt import Prompt, tag_for
@@ -16,7 +17,7 @@ from curation.reply import METHOD, REPAIRABLE, sample_of, verdict_on
 from curation.stage import Progress, StageResult, silent
 from curation.store import generations, samples, seeds
 from curation.store.database import Connection, Row
-from curation.store.generations import FAILED, KEPT, REJECTED, Decided
+from curation.store.generations import FAILED, KEPT, REJECTED, REPAIR, Decided
 from curation.store.seed_browsing import SeedQuery, seed_ids
 from curation.teacher import Call
 from curation.workspace import Workspace
@@ -65,18 +66,20 @@ def settings_of(asked: Mapping[str, Any]) -> Settings:
 
 
 def generate(
-    workspace: Workspace, settings: Settings, key: str | None, show: Progress = silent
-) -> StageResult:
+    workspace: Workspace, settings: Settings, key: str | None, show: Progress = silent,
+    limits: Limits | None = None,
+) -> StageResult:  # fmt: skip
     """Ask a teacher about seeds. The same call again asks only what was not answered; a larger limit goes on.
 
-    `key`: the endpoint's API key, held in memory; None where it needs none. Raises WrongInput when there is
-    no seed or the endpoint cannot be; a teacher that cannot be used pauses the generation instead, which the
-    report says.
+    `key`: the endpoint's API key, held in memory; None where it needs none. `limits`: how hard a call is
+    tried; its first two numbers are those of the settings. Raises WrongInput when there is no seed or the
+    endpoint cannot be; a teacher that cannot be used pauses the generation instead, which the report says.
     """
     prompt = prompt_shelf.prompt_for(workspace, METHOD, settings.prompt)
     method = OssInstruct(prompt, settings)
     wanted = wanted_seeds(workspace, settings)
     asking = Asking(workspace, method, settings, prompt, settings.label, wanted, settings.draws, key)
+    asking.limits = limits or asking.limits
     result = asking.run_stage(said_of(settings), show)
     result.warnings = [*result.warnings, *_alarms(workspace, asking.id)]
     return result
@@ -132,7 +135,7 @@ class OssInstruct:
         for one in finals:
             verdict = verdict_on(one.outcome)
             if one.is_repair and verdict.state == FAILED:  # what the first reply said still holds
-                told = {**one.item.evidence, "repair": one.outcome.message}
+                told = {**one.item.evidence, REPAIR: one.outcome.message}
                 decided.append(Decided(one.item.position, REJECTED, one.item.reason, told, parser=PARSER))
                 continue
             if one.is_repair and verdict.state != KEPT:

@@ -8,6 +8,7 @@ a redirect would carry prompts away).
 import asyncio
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,6 +20,8 @@ from curation.records import digest
 from curation.teacher_key import redacted
 
 POOL = 8  # calls at once that share a pool of connections
+UNREACHABLE = "unreachable"  # reason of an attempt whose connection was never made
+CUSTOM_HEADERS = "OPENAI_CUSTOM_HEADERS"
 NO_KEY = "none"  # what the client wants to see where an endpoint needs no key; never sent
 
 
@@ -89,6 +92,8 @@ class Teacher:
     def _client(self, openai: Any) -> Any:
         import httpx2
 
+        # Headers for somebody's own gateway, perhaps with its token: the client sends them to anyone.
+        os.environ.pop(CUSTOM_HEADERS, None)
         limits = httpx2.Limits(max_connections=2 * POOL, max_keepalive_connections=2 * POOL)
         http = openai.DefaultAsyncHttpxClient(
             follow_redirects=False, trust_env=False, limits=limits, timeout=self._deadline
@@ -141,18 +146,18 @@ class Teacher:
         name = type(cause).__name__ if cause is not None else type(error).__name__
         told = self._hidden(str(cause or error))[:EXCERPT] or name
         is_unmade = name in ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
-        reason = "unreachable" if is_unmade else "broken_off"
+        reason = UNREACHABLE if is_unmade else "broken_off"
         return Outcome("later", reason, f"{name}: {told}", may_be_billed=not is_unmade)
 
     def _read(self, response: Any) -> Outcome:
         if isinstance(response, Outcome):
             return response
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        # Some endpoints repeat the caller's key, in what they say, in a body or an address (faults.md F25).
+        headers = {name.lower(): self._hidden(value) for name, value in response.headers.items()}
         try:
             text = response.text
         except (LookupError, ValueError, RuntimeError) as error:
             return Outcome("failed", "bad_response", f"a body that is no text ({type(error).__name__})")
-        # Some endpoints repeat the caller's key, in what they say or in a whole body (faults.md F25).
         return outcome_of(response.status_code, headers, headers.get("content-type", ""), self._hidden(text))
 
     def _hidden(self, text: str) -> str:

@@ -57,15 +57,22 @@ def unpack(packed: bytes) -> str:
 
 
 def write_sent(connection: Connection, generation_id: str, calls: Sequence[SentCall]) -> None:
-    """Note that these are about to be sent; one that was sent before counts another attempt."""
+    """Note that these are about to be sent; one that was sent before counts another attempt.
+
+    Who asks again pays for all of it. A call that was answered stays as it is.
+    """
     if not calls:
         return
     at = now()
     statement = insert_or_update(teacher_call)
     statement = statement.on_conflict_do_update(
         index_elements=["id"],
-        set_={"state": SENT, "attempts": teacher_call.c.attempts + 1, "sent_at": at},
-    )
+        set_={
+            "state": SENT, "attempts": teacher_call.c.attempts + 1, "sent_at": at,
+            "generation_id": statement.excluded.generation_id,
+        },
+        where=teacher_call.c.state != DONE,
+    )  # fmt: skip
     connection.execute(statement, [
         {
             "id": one.id, "generation_id": generation_id, "state": SENT, "draw": one.draw, "attempts": 1,
