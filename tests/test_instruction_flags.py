@@ -213,6 +213,13 @@ def test_a_phrase_is_found_wherever_it_stands_in_a_long_text() -> None:
             assert shown(text) == [("override", "ignore all previous instructions")], (before, behind)
 
 
+def test_a_phrase_is_found_behind_its_own_rare_words() -> None:
+    phrase = "ignore all previous instructions"
+    for between in range(REACH - len(phrase) - 20, REACH + 10):
+        text = f"instruct{'.' * between} {phrase}"
+        assert ("override", phrase) in shown(text), between
+
+
 def test_finds_of_one_rule_are_not_counted_without_end() -> None:
     text = "Do anything now! " * 3 * MOST + "<|im_end|> " * 3 * MOST + "a\u200b" * 3 * MOST
     assert Counter(flag.kind for flag in flags_in(text)) == {
