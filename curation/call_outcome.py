@@ -16,6 +16,7 @@ from typing import Any, Literal
 EXCERPT = 200  # characters kept of a body that is no completion (faults.md F19)
 LONGEST_WORD = 40  # characters kept of a finish_reason; those that are known have 14 at most
 NO_QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+UNREACHABLE = "unreachable"  # reason of an attempt whose connection was never made
 LONGEST_WAIT = 7 * 24 * 3600.0  # a Retry-After beyond a week is taken for nonsense
 # A gateway lost patience (524 is Cloudflare's): the teacher behind it may go on writing, and bill it.
 GIVEN_UP_ON = (408, 504, 524)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from curation.budget import Budget
 from curation.call_log import Answered, CallLog, used_by
-from curation.call_outcome import Outcome
+from curation.call_outcome import UNREACHABLE, Outcome
 from curation.stage import Progress
-from curation.teacher import UNREACHABLE, Call, Teacher
+from curation.teacher import Call, Teacher
 from curation.throttle import FIRST_WAIT, Throttle
 
 ATTEMPTS = 8  # of one call in one run; "too fast" is none, nor is a connection that was never made

@@ -1,28 +1,29 @@
-"""The teacher: any OpenAI-compatible endpoint, asked one call at a time through openai's client.
+"""The teacher, seen from here: calls go down to a process of their own, what came of them comes back.
 
-Its own retries are off and so are redirects and proxies of the environment: what an attempt came to is told,
-and `call_round` decides what happens next (faults.md: the client's retries give up on a long Retry-After, and
-a redirect would carry prompts away).
+That process has the HTTP client (curation/teacher_process.py): beside the store's thread in one process they
+would wait for one interpreter's lock, which took a third of the throughput. Both sides write lines of JSON.
 """
 
 import asyncio
 import json
-import math
-import os
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from curation.call_outcome import EXCERPT, Outcome, outcome_of
+from curation.call_outcome import Completion, Outcome
+from curation.errors import SourceUnavailable
 from curation.failpoints import failpoint
 from curation.records import digest
-from curation.teacher_key import redacted
+from curation.teacher_key import environment_without_keys
 
-POOL = 8  # calls at once that share a pool of connections
-UNREACHABLE = "unreachable"  # reason of an attempt whose connection was never made
-CUSTOM_HEADERS = "OPENAI_CUSTOM_HEADERS"
-NO_KEY = "none"  # what the client wants to see where an endpoint needs no key; never sent
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST_LINE = 64 << 20  # bytes of an answer
+GRACE = 30.0  # seconds beyond the deadline after which the process itself must hang
+LEAVING = 2.0  # seconds that it gets to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,91 +75,85 @@ class Teacher:
     """A connection to an endpoint. Use it in one event loop, `async with`."""
 
     def __init__(self, base_url: str, key: str | None, deadline: float = 120.0, most: int = 64) -> None:
-        """`deadline`: seconds that an attempt may take in all; `most`: calls at once."""
-        self._base_url = base_url
-        self._key = key
+        """`key` goes down the pipe, into no environment; `deadline`: seconds that an attempt may take in all;
+        `most`: calls at once."""
+        self._about = {"base_url": base_url, "key": key, "deadline": deadline, "most": most}
         self._deadline = deadline
-        # A pool looks at every idle connection for each request: several small ones take a fraction of that.
-        self._clients: list[Any] = [None] * math.ceil(most / POOL)
-        self._turn = 0
+        self._waiting: dict[int, asyncio.Future[Outcome]] = {}
+        self._number = 0
+        self._process: asyncio.subprocess.Process
+        self._listener: asyncio.Task[None]
 
     async def __aenter__(self) -> "Teacher":
-        import openai  # a second of imports that --help need not wait for
-
-        self._clients = [self._client(openai) for _ in self._clients]
-        self._hide = {} if self._key else {"Authorization": openai.Omit()}
-        return self
-
-    def _client(self, openai: Any) -> Any:
-        import httpx2
-
-        # Headers for somebody's own gateway, perhaps with its token: the client sends them to anyone.
-        os.environ.pop(CUSTOM_HEADERS, None)
-        limits = httpx2.Limits(max_connections=2 * POOL, max_keepalive_connections=2 * POOL)
-        http = openai.DefaultAsyncHttpxClient(
-            follow_redirects=False, trust_env=False, limits=limits, timeout=self._deadline
-        )
-        return openai.AsyncOpenAI(
-            base_url=self._base_url, api_key=self._key or NO_KEY, max_retries=0, timeout=self._deadline,
-            http_client=http, organization="", project="",
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "curation.teacher_process", cwd=ROOT, env=environment_without_keys(),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LONGEST_LINE,
+            start_new_session=True,  # Ctrl-C is ours to answer
         )  # fmt: skip
+        self._listener = asyncio.create_task(self._listen())
+        self._say(self._about)
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        for client in self._clients:
-            await client.close()
+        assert self._process.stdin is not None
+        self._process.stdin.close()  # the end of its input ends it
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), LEAVING)
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        await self._listener
 
     async def ask(self, call: Call) -> Outcome:
-        """Send a call once. Never raises for what a server or a network may do."""
+        """Send a call once. Never raises for what a server or a network may do; SourceUnavailable when the
+        process that asks died."""
         failpoint("teacher.send")
+        if self._listener.done():
+            raise _died()
+        self._number += 1
+        number = self._number
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        body = {"model": call.model, "messages": list(call.messages), **call.parameters}
         try:
-            async with asyncio.timeout(self._deadline):
-                return self._read(await self._send(call))
+            self._say([number, body])
+            async with asyncio.timeout(self._deadline + GRACE):
+                return await answer
         except TimeoutError:
             told = f"no whole answer within {self._deadline:g} s"
             return Outcome("later", "deadline", told, may_be_billed=True)
+        finally:
+            del self._waiting[number]
 
-    async def _send(self, call: Call) -> Any:
-        import httpx2
-        import openai
+    def _say(self, something: Any) -> None:
+        assert self._process.stdin is not None
+        # Never more than the calls in flight wait in this buffer, so nobody has to wait for it to empty.
+        self._process.stdin.write(json.dumps(something).encode() + b"\n")
 
-        body = {"model": call.model, "messages": list(call.messages), **call.parameters}
-        self._turn = (self._turn + 1) % len(self._clients)
-        try:
-            # The body as it is: checking it against the types of every parameter takes a millisecond, and
-            # what comes back is read by `outcome_of`, whatever it is.
-            return await self._clients[self._turn].post(
-                "/chat/completions", cast_to=httpx2.Response, body=body, options={"headers": self._hide}
-            )
-        except openai.APIStatusError as error:
-            return error.response
-        except openai.APITimeoutError:
-            return Outcome("later", "deadline", "the connection timed out", may_be_billed=True)
-        except openai.APIConnectionError as error:
-            return self._unreachable(error)
-        except openai.OpenAIError as error:
-            return Outcome("failed", "bad_request", f"{type(error).__name__}: {self._hidden(str(error))}")
+    async def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with suppress(ValueError):  # a line beyond the limit: nothing after it can be trusted
+            async for line in self._process.stdout:
+                number, said = json.loads(line)
+                if (answer := self._waiting.get(number)) is not None and not answer.done():
+                    answer.set_result(_outcome(said))
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(_died())
 
-    def _unreachable(self, error: Exception) -> Outcome:
-        """Tell a connection that was never made from one that broke: only the latter may be billed."""
-        cause = error.__cause__
-        name = type(cause).__name__ if cause is not None else type(error).__name__
-        told = self._hidden(str(cause or error))[:EXCERPT] or name
-        is_unmade = name in ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
-        reason = UNREACHABLE if is_unmade else "broken_off"
-        return Outcome("later", reason, f"{name}: {told}", may_be_billed=not is_unmade)
 
-    def _read(self, response: Any) -> Outcome:
-        if isinstance(response, Outcome):
-            return response
-        # Some endpoints repeat the caller's key, in what they say, in a body or an address (faults.md F25).
-        headers = {name.lower(): self._hidden(value) for name, value in response.headers.items()}
-        try:
-            text = response.text
-        except (LookupError, ValueError, RuntimeError) as error:
-            return Outcome("failed", "bad_response", f"a body that is no text ({type(error).__name__})")
-        return outcome_of(response.status_code, headers, headers.get("content-type", ""), self._hidden(text))
+def _died() -> SourceUnavailable:
+    return SourceUnavailable(
+        "The process that asks the teacher died; nothing that was answered is lost. Go on to ask the rest"
+    )
 
-    def _hidden(self, text: str) -> str:
-        return redacted(text, [self._key]) if self._key else text
+
+def _outcome(said: Mapping[str, Any]) -> Outcome:
+    completion, billed = said["completion"], said["billed"]
+    read = {
+        "completion": None if completion is None else Completion(**completion),
+        "billed": None if billed is None else tuple(billed),
+    }
+    return Outcome(**{**said, **read})

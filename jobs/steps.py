@@ -51,6 +51,35 @@ def _run_seeds(workspace: Workspace, given: dict[str, Any], show: Show) -> Outco
     return _outcome(add_seeds(workspace, source, settings_of(given), show))
 
 
+def _run_generate(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    if given.pop("method", "oss-instruct") == "comment-function":
+        from curation.comment_functions import Settings as PairSettings
+        from curation.comment_functions import comment_functions
+
+        return _outcome(comment_functions(workspace, PairSettings(**given), show))
+    from curation.generate import generate, settings_of
+    from jobs.keys import key_for
+
+    settings = settings_of(given)
+    result = generate(workspace, settings, key_for(workspace.folder, settings.endpoint), show)
+    return _outcome(result, _paused(result.report))
+
+
+def _run_prompt_bench(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.generate import settings_of
+    from curation.prompt_bench import Variant, run_bench
+    from jobs.keys import key_for
+
+    variants = [Variant(*one) for one in given.pop("variants")]
+    key = key_for(workspace.folder, settings_of(given).endpoint)
+    result = run_bench(workspace, given, variants, key, show)
+    return _outcome(result, _paused(result.report))
+
+
+def _paused(report: Mapping[str, Any]) -> list[str]:
+    return [report["paused"]] if report.get("paused") else []
+
+
 def _run_clean(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
     from curation.clean import clean
 
@@ -155,6 +184,17 @@ def _benchmark_names(settings: Settings) -> str:
     return ", ".join(str(one).split("=")[0] for one in settings.get("benchmarks", ()))
 
 
+def _asked_about(settings: Settings) -> str:
+    if settings.get("method") == "comment-function":
+        return "Make comment-function pairs"
+    number = len(settings.get("ids") or ()) or settings.get("limit")
+    return f"Ask {settings.get('model')} about {number:,} seeds" if number else f"Ask {settings.get('model')}"
+
+
+TEACHER = (
+    "model", "base_url", "prompt", "temperature", "max_tokens", "send_seed", "token_field", "retry_failed",
+    "budget_tokens", "price_in", "price_out", "budget_money", "concurrency", "deadline",
+)  # fmt: skip
 NEAR = ("threshold", "floor", "text", "keep", "budget", "ask_low", "ask_high", "model", "preset")
 STEPS: dict[str, Step] = {
     "example": Step(
@@ -183,6 +223,17 @@ STEPS: dict[str, Step] = {
         ),
         _run_seeds,
         ("source",),
+    ),
+    "generate": Step(
+        _asked_about,
+        (*TEACHER, "method", "name", "seeds", "ids", "limit", "draws", "repair", "language"),
+        _run_generate,
+    ),
+    "prompt-bench": Step(
+        lambda given: f"Compare two prompts on {given.get('limit', 0):,} seeds",
+        (*TEACHER, "seeds", "ids", "limit", "variants"),
+        _run_prompt_bench,
+        ("variants",),
     ),
     "clean": Step(lambda given: "Drop exact duplicates", ("rule",), _run_clean),
     "near-duplicates": Step(lambda given: "Find near-duplicates", NEAR, _run_near_duplicates),

@@ -38,7 +38,7 @@ ONLY_IN = {
     "alembic": STORE,
     "sqlite3": STORE,
     "dbos": ("jobs/",),
-    "openai": ("curation/teacher.py",),
+    "openai": ("curation/teacher_process.py",),
     "sentence_transformers": ("curation/embedding.py", "training/"),
     "torch": ("curation/embedding.py", "training/"),
     "datasets": ("curation/hub.py", "curation/benchmarks.py", "curation/export.py"),

@@ -7,6 +7,7 @@ import streamlit as st
 import ui
 from curation import explain, review
 from curation.errors import CurationError
+from curation.generation_browser import ReplyStory, story_of_sample
 from curation.store import browsing, samples
 from curation.store.browsing import SampleQuery
 
@@ -66,6 +67,10 @@ def _seq(id: str) -> int | None:
 
 
 def _texts(told: dict[str, Any]) -> None:
+    story = story_of_sample(ui.workspace(), told["id"])
+    if story is not None and story.seed is not None and story.parsed is not None:
+        _beside_its_seed(told, story)
+        return
     language = "python" if told["origin"]["method"] == "comment-function" else None
     left, right = st.columns(2)
     with left:
@@ -77,6 +82,26 @@ def _texts(told: dict[str, Any]) -> None:
     with right:
         st.caption("RESPONSE")
         ui.show_text(told["response"], language, height=560)
+
+
+def _beside_its_seed(told: dict[str, Any], story: ReplyStory) -> None:
+    """Show a generated sample beside its seed; what of the seed stands in it again is marked."""
+    seed, parsed = story.seed, story.parsed
+    assert seed is not None and parsed is not None
+    flags = told["origin"].get("extra", {}).get("flags", {})
+    if flags:
+        found = ", ".join(f"{kind.replace('_', ' ')} x{times}" for kind, times in flags.items())
+        st.warning(f"Look at it before you train on it: {ui.plain(found)}", icon=":material/flag:")
+    ui.compare_with_seed(
+        seed.text,
+        f"{seed.language} · {seed.source} · {seed.path} · {seed.licence}",
+        [("Problem", parsed.problem), ("Solution", parsed.solution)],
+        [story.survived["problem"], story.survived["solution"]],
+        "what stands in the seed, too, is marked",
+        told["id"],
+    )
+    ui.link("replies", "The teacher's reply, and what it was asked", icon=":material/forum:",
+            g=story.item.generation_id, reply=str(story.item.position))  # fmt: skip
 
 
 def _origin(origin: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from curation.store.seed_browsing import SEED_SORTS, Counted, SeedLine, SeedQuer
 
 SIZE = 50  # rows a page
 PAGING = ("after", "before", "seed")
+VIEW = ("search", "lines", "sort", *seed_browsing.SEED_FACETS)  # what of the address says which seeds
 METHODS = {
     "magicoder": "lines by chance",
     "syntax": "whole functions",
@@ -69,9 +70,20 @@ def _head(query: SeedQuery, total: int, ticked: list[str]) -> None:
         if query != SeedQuery(sort=query.sort):
             ui.clear_filters("seeds")
         st.space("stretch")
+        _generate(query, total, ticked)
         if ticked:
             _export(f"Export {len(ticked)} ticked", "seeds_export_ticked", lambda: ticked)
         _export(f"Export all {total:,}", "seeds_export", lambda: _all_ids(query), total == 0)
+
+
+def _generate(query: SeedQuery, total: int, ticked: list[str]) -> None:
+    """Link to the page Generate with these seeds: those ticked, or all that match."""
+    view = {name: value for name in VIEW if (value := st.query_params.get(name))}
+    if ticked:
+        ui.link("generate", f"Generate from {len(ticked)} ticked", icon=":material/auto_awesome:",
+                ids=",".join(ticked))  # fmt: skip
+    elif total:
+        ui.link("generate", f"Generate from all {total:,}", icon=":material/auto_awesome:", **view)
 
 
 def _all_ids(query: SeedQuery) -> list[str]:

@@ -1,0 +1,124 @@
+"""The process that asks a teacher: openai's client and nothing else.
+
+Its own retries are off and so are redirects and proxies of the environment: what an attempt came to is told,
+and `call_round` decides what happens next (faults.md: the client's retries give up on a long Retry-After, and
+a redirect would carry prompts away). Down its standard input come lines of JSON, first what to connect to,
+then [number, body] for each call; up its standard output go [number, outcome]. It ends with its input.
+"""
+
+import asyncio
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import httpx2
+import openai
+
+from curation.call_outcome import EXCERPT, UNREACHABLE, Outcome, outcome_of
+from curation.teacher_key import redacted
+
+POOL = 8  # calls at once that share a pool of connections
+NO_KEY = "none"  # what the client wants to see where an endpoint needs no key; never sent
+LONGEST_LINE = 64 << 20  # bytes of a call
+
+
+class Client:
+    """A connection to an endpoint."""
+
+    def __init__(self, base_url: str, key: str | None, deadline: float, most: int) -> None:
+        """`deadline`: seconds that an attempt may take in all; `most`: calls at once."""
+        self._key = key
+        self._deadline = deadline
+        # A pool looks at every idle connection for each request: several small ones take a fraction of that.
+        self._clients = [_client(base_url, key, deadline) for _ in range(math.ceil(most / POOL))]
+        self._turn = 0
+        self._hide = {} if key else {"Authorization": openai.Omit()}
+
+    async def ask(self, body: Mapping[str, Any]) -> Outcome:
+        """Send a call once. Never raises for what a server or a network may do."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                return self._read(await self._send(body))
+        except TimeoutError:
+            told = f"no whole answer within {self._deadline:g} s"
+            return Outcome("later", "deadline", told, may_be_billed=True)
+
+    async def _send(self, body: Mapping[str, Any]) -> Any:
+        self._turn = (self._turn + 1) % len(self._clients)
+        try:
+            # The body as it is: checking it against the types of every parameter takes a millisecond, and
+            # what comes back is read by `outcome_of`, whatever it is.
+            return await self._clients[self._turn].post(
+                "/chat/completions", cast_to=httpx2.Response, body=body, options={"headers": self._hide}
+            )
+        except openai.APIStatusError as error:
+            return error.response
+        except openai.APITimeoutError:
+            return Outcome("later", "deadline", "the connection timed out", may_be_billed=True)
+        except openai.APIConnectionError as error:
+            return self._unreachable(error)
+        except openai.OpenAIError as error:
+            return Outcome("failed", "bad_request", f"{type(error).__name__}: {self._hidden(str(error))}")
+
+    def _unreachable(self, error: Exception) -> Outcome:
+        """Tell a connection that was never made from one that broke: only the latter may be billed."""
+        cause = error.__cause__
+        name = type(cause).__name__ if cause is not None else type(error).__name__
+        told = self._hidden(str(cause or error))[:EXCERPT] or name
+        is_unmade = name in ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
+        reason = UNREACHABLE if is_unmade else "broken_off"
+        return Outcome("later", reason, f"{name}: {told}", may_be_billed=not is_unmade)
+
+    def _read(self, response: Any) -> Outcome:
+        if isinstance(response, Outcome):
+            return response
+        # Some endpoints repeat the caller's key, in what they say, in a body or an address (faults.md F25).
+        headers = {name.lower(): self._hidden(value) for name, value in response.headers.items()}
+        try:
+            text = response.text
+        except (LookupError, ValueError, RuntimeError) as error:
+            return Outcome("failed", "bad_response", f"a body that is no text ({type(error).__name__})")
+        return outcome_of(response.status_code, headers, headers.get("content-type", ""), self._hidden(text))
+
+    def _hidden(self, text: str) -> str:
+        return redacted(text, [self._key]) if self._key else text
+
+
+def _client(base_url: str, key: str | None, deadline: float) -> openai.AsyncOpenAI:
+    limits = httpx2.Limits(max_connections=2 * POOL, max_keepalive_connections=2 * POOL)
+    http = openai.DefaultAsyncHttpxClient(
+        follow_redirects=False, trust_env=False, limits=limits, timeout=deadline
+    )
+    return openai.AsyncOpenAI(
+        base_url=base_url, api_key=key or NO_KEY, max_retries=0, timeout=deadline, http_client=http,
+        organization="", project="",
+    )  # fmt: skip
+
+
+async def main() -> None:
+    """Answer calls until the input ends; those in flight end with it."""
+    reader = asyncio.StreamReader(limit=LONGEST_LINE)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    client = Client(**json.loads(await reader.readline()))
+    tasks: set[asyncio.Task[None]] = set()
+    while line := await reader.readline():
+        task = asyncio.create_task(_answer(client, *json.loads(line)))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+
+async def _answer(client: Client, number: int, body: Mapping[str, Any]) -> None:
+    try:
+        outcome = await client.ask(body)
+    except Exception as error:  # of a library: the call is told of, the others go on
+        outcome = Outcome("later", "unexpected", type(error).__name__, may_be_billed=True)
+    sys.stdout.write(json.dumps([number, asdict(outcome)]) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
