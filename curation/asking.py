@@ -6,7 +6,7 @@ wanted, written down before anything is sent. An item waits until the answer to 
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import Any, Protocol
@@ -158,6 +158,7 @@ class Asking:
     draws: int
     key: str | None
     limits: Limits = field(default_factory=Limits)
+    open_teacher: Callable[[str, str | None, float, int], Teacher] = Teacher
 
     def __post_init__(self) -> None:
         self.db: Database = self.workspace.database
@@ -178,23 +179,15 @@ class Asking:
 
     def _run(self, stage: Stage) -> Report:
         self._open(stage)
-        made, asked = 0, Asked()
-        for pages in (self._first_calls(), self._repairs()):
-            asked = self._ask(stage, pages)
-            made += asked.attempts
-            if asked.paused or asked.is_stopped:
-                break
+        asked = self._ask(stage)
         stopped = "Stopped by a person; go on whenever you like" if asked.is_stopped else None
         with self.db.transaction() as connection:
             calls.settle_orphans(connection, self.id)  # those that a stop gave up in flight
             generations.pause(connection, self.id, asked.paused or stopped)
         if asked.is_stopped:
             raise KeyboardInterrupt  # the stage tells it as it tells every Ctrl-C
-        report = {
-            **report_of(self.db, self.id, self.wanted, self.draws),
-            "calls": made,
-            "paused": asked.paused,
-        }
+        counted = report_of(self.db, self.id, self.wanted, self.draws)
+        report = {**counted, "calls": asked.attempts, "paused": asked.paused}
         with stage.finishing() as connection:
             runs.finish(connection, stage.run_id, report)
         return report
@@ -290,18 +283,24 @@ class Asking:
             else:
                 yield [call]
 
-    def _ask(self, stage: Stage, pages: Iterator[list[Call]]) -> Asked:
-        every = (call for page in pages for call in page)
-        if (first := next(every, None)) is None:
-            return Asked()  # opening connections takes half a second
+    def _ask(self, stage: Stage) -> Asked:
+        passes = [
+            (call for page in pages for call in page) for pages in (self._first_calls(), self._repairs())
+        ]
+        for number, every in enumerate(passes):
+            if (first := next(every, None)) is not None:
+                return self._ask_all(stage, [chain([first], every), *passes[number + 1 :]])
+        return Asked()  # without a process to ask with, which takes a second to start
+
+    def _ask_all(self, stage: Stage, passes: Sequence[Iterator[Call]]) -> Asked:
         with self.db.reading() as connection:
             used = calls.spent(connection, self.id)
         asked = self.settings
         budget = Budget(asked.budget_tokens, asked.prices, asked.budget_money, *used)
         limits = replace(self.limits, concurrency=asked.concurrency, deadline=asked.deadline)
-        teacher = Teacher(asked.endpoint.base_url, self.key, asked.deadline, asked.concurrency)
+        teacher = self.open_teacher(asked.endpoint.base_url, self.key, asked.deadline, asked.concurrency)
         return ask_all(
-            teacher, chain([first], every), lambda: CallLog(self.db, self.id, self._keep), budget, limits,
+            teacher, passes, lambda: CallLog(self.db, self.id, self._keep), budget, limits,
             stage.progress, len(self.wanted) * self.draws,
         )  # fmt: skip
 

@@ -51,7 +51,7 @@ class Asked:
 
 def ask_all(
     teacher: Teacher,
-    calls: Iterable[Call],
+    passes: Iterable[Iterator[Call]],
     log: Callable[[], CallLog],
     budget: Budget,
     limits: Limits,
@@ -60,20 +60,20 @@ def ask_all(
 ) -> Asked:
     """Ask calls until each is final or the round pauses. The first Ctrl-C lets calls in flight end.
 
-    Raises what the store raises.
+    A pass begins when every call of the one before is final. Raises what the store raises.
     """
-    return asyncio.run(_ask(teacher, calls, log, budget, limits, show, total))
+    return asyncio.run(_ask(teacher, passes, log, budget, limits, show, total))
 
 
 async def _ask(
-    teacher: Teacher, calls: Iterable[Call], log: Callable[[], CallLog], budget: Budget, limits: Limits,
-    show: Progress, total: int,
+    teacher: Teacher, passes: Iterable[Iterator[Call]], log: Callable[[], CallLog], budget: Budget,
+    limits: Limits, show: Progress, total: int,
 ) -> Asked:  # fmt: skip
     async with teacher:
         with log() as opened:
             round = _Round(teacher, opened, budget, limits, show, total)
             with _stopped_by_ctrl_c(round.stop):
-                await round.run(iter(calls))
+                await round.run(passes)
     return round.asked
 
 
@@ -134,8 +134,17 @@ class _Round:
         self.asked.is_stopped = True
         self._wake.set()
 
-    async def run(self, fresh: Iterator[Call]) -> None:
-        self._fresh = fresh
+    async def run(self, passes: Iterable[Iterator[Call]]) -> None:
+        for fresh in passes:
+            self._fresh, self._has_no_fresh = fresh, False
+            await self._pass()
+            if self._is_over:
+                break
+        await self._drain()
+        if self._error is not None:
+            raise self._error
+
+    async def _pass(self) -> None:
         while not self._is_over:
             while len(self._flying) < int(self._throttle.limit) and (turn := self._next()) is not None:
                 task = asyncio.create_task(self._slot(turn))
@@ -145,11 +154,8 @@ class _Round:
             if not self._flying and self._held is not None and time.monotonic() >= self._throttle.open_at:
                 self._pause_for_budget(self._held.call)
             elif not self._flying and not self._again and self._held is None and self._has_no_fresh:
-                break
+                return
             await self._pause()
-        await self._drain()
-        if self._error is not None:
-            raise self._error
 
     @property
     def _is_over(self) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 
 from curation import prompt_shelf
 from curation.asking import API_SEED, Asking, Final, TeacherSettings, said_of
-from curation.call_round import Limits
 from curation.errors import WrongInput
 from curation.oss_instruct import PARSER, messages, repair_messages
 from curation.prompt import Prompt, tag_for
@@ -66,22 +65,28 @@ def settings_of(asked: Mapping[str, Any]) -> Settings:
 
 
 def generate(
-    workspace: Workspace, settings: Settings, key: str | None, show: Progress = silent,
-    limits: Limits | None = None,
-) -> StageResult:  # fmt: skip
+    workspace: Workspace, settings: Settings, key: str | None, show: Progress = silent
+) -> StageResult:
     """Ask a teacher about seeds. The same call again asks only what was not answered; a larger limit goes on.
 
-    `key`: the endpoint's API key, held in memory; None where it needs none. `limits`: how hard a call is
-    tried; its first two numbers are those of the settings. Raises WrongInput when there is no seed or the
-    endpoint cannot be; a teacher that cannot be used pauses the generation instead, which the report says.
+    `key`: the endpoint's API key, held in memory; None where it needs none. Raises WrongInput when there is
+    no seed or the endpoint cannot be; a teacher that cannot be used pauses the generation instead, which the
+    report says.
     """
+    return carry_out(prepare(workspace, settings, key), settings, show)
+
+
+def prepare(workspace: Workspace, settings: Settings, key: str | None) -> Asking:
+    """Say what is to be asked, and of whom. Raises WrongInput when there is no seed or no such prompt."""
     prompt = prompt_shelf.prompt_for(workspace, METHOD, settings.prompt)
     method = OssInstruct(prompt, settings)
     wanted = wanted_seeds(workspace, settings)
-    asking = Asking(workspace, method, settings, prompt, settings.label, wanted, settings.draws, key)
-    asking.limits = limits or asking.limits
+    return Asking(workspace, method, settings, prompt, settings.label, wanted, settings.draws, key)
+
+
+def carry_out(asking: Asking, settings: Settings, show: Progress = silent) -> StageResult:
     result = asking.run_stage(said_of(settings), show)
-    result.warnings = [*result.warnings, *_alarms(workspace, asking.id)]
+    result.warnings = [*result.warnings, *_alarms(asking.workspace, asking.id)]
     return result
 
 

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curation.call_outcome import Outcome
 from curation.call_round import Limits
-from curation.generate import Settings, generate
+from curation.generate import Settings, carry_out, prepare
 from curation.reply import METHOD
 from curation.stage import Progress, StageResult, silent
 from curation.store import calls, generations, samples, seeds
 from curation.store.database import Row
 from curation.store.seed_browsing import SeedQuery
+from curation.teacher import Call, Teacher, body_of
+from curation.teacher_process import Client
 from curation.workspace import Workspace
 from tests.loopback_teacher import LoopbackTeacher
 from tests.made_up_seeds import made_up_seeds
@@ -22,6 +25,20 @@ SEEDS = 60
 # Tests wait for nothing: a second try comes after hundredths of a second.
 QUICK = Limits(first_wait=0.02, patience=5.0, drain=2.0)
 HARVEST = SeedQuery(sort="harvest")  # in the order of their numbers
+
+
+class Near(Teacher):
+    """The same client without a process of its own, which takes a second to start."""
+
+    async def __aenter__(self) -> "Near":
+        self._client = Client(**self._about)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    async def ask(self, call: Call) -> Outcome:
+        return await self._client.ask(body_of(call))
 
 
 def seeded(folder: Path, number: int = SEEDS) -> Workspace:
@@ -49,7 +66,10 @@ class Generating:
         self, key: str | None = None, show: Progress = silent, limits: Limits = QUICK, **given: Any
     ) -> StageResult:
         """Generate, and check what must hold after every run."""
-        result = generate(self.workspace, self.settings(**given), key, show, limits)
+        settings = self.settings(**given)
+        asking = prepare(self.workspace, settings, key)
+        asking.limits, asking.open_teacher = limits, Near
+        result = carry_out(asking, settings, show)
         self.check(result.report)
         return result
 

@@ -13,7 +13,7 @@ import pytest
 
 from curation import prompt_shelf
 from curation.errors import StageCancelled, WrongInput
-from curation.generate import Settings, settings_of
+from curation.generate import Settings, generate, settings_of
 from curation.prompt import shipped
 from curation.records import SeedSnippet
 from curation.reply import METHOD
@@ -52,7 +52,8 @@ def test_each_seed_becomes_a_sample_that_names_its_call_seed_licence_and_prompt(
         assert sample.instruction == f"Write a function `answer_{name}` that gives its own name."
         assert sample.response == f"```python\ndef answer_{name}() -> str:\n    return {name!r}\n```"
         assert (sample.seed_id, sample.name, sample.method) == (seed.id, "tasks", METHOD)
-        assert sample.extra == {
+        extra = {name: value for name, value in sample.extra.items() if name != "flags"}
+        assert extra == {
             "model": "loopback", "endpoint": generating.teacher.base_url, "prompt": prompt.hash, "draw": 0,
         }  # fmt: skip
         assert seed.text in generating.request(sample.id)["messages"][-1]["content"]
@@ -140,7 +141,7 @@ def test_nothing_of_the_environment_is_sent(generating: Generating, monkeypatch:
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Gateway: canary-header\nAuthorization: Bearer canary-auth")
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    generating.ask(limit=1)
+    assert generate(generating.workspace, generating.settings(limit=1), None).report["kept"] == 1
     for one in generating.teacher.requests:
         assert "canary" not in str(one.headers) + str(one.body)
 
