@@ -103,6 +103,7 @@ def _open(path: Path) -> tuple[Workspace, int | None]:
     file = jobs.inode_of(opened.database.path)  # migrates now, so that an error shows once and at the start
     _log_to(path / "logs" / "app.log")
     jobs.hold_app_lock(path)
+    jobs.serve_keys(path)
     jobs.keep_worker(opened)
     return opened, file
 
@@ -113,6 +114,7 @@ def _log_to(file: Path) -> None:
         return
     handler = logging.FileHandler(file, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.addFilter(jobs.HideKeys())
     log.addHandler(handler)
 
 
