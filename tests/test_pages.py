@@ -58,6 +58,7 @@ PAGES = {
     "clean": "pages/curate/clean.py",
     "near-duplicates": "pages/curate/near_duplicates.py",
     "decontaminate": "pages/curate/decontaminate.py",
+    "insights": "pages/curate/insights.py",
     "review": "pages/curate/review.py",
     "datasets": "pages/train/datasets.py",
     "train": "pages/train/train.py",

@@ -42,6 +42,7 @@ PAGES = (
     "clean",
     "near-duplicates",
     "decontaminate",
+    "insights",
     "review",
     "datasets",
     "train",
