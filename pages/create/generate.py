@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
-from curation.comment_functions import NOTE
 
 import jobs
 import ui
 from curation import prompt_shelf
 from curation.asking import TeacherSettings
 from curation.budget import TOKENS
+from curation.comment_functions import NOTE
 from curation.errors import CurationError
 from curation.generate import settings_of
 from curation.generation_browser import FAILED, KEPT, REJECTED, Standing, ledger, newest, standing
