@@ -6,8 +6,9 @@ wanted, written down before anything is sent. An item waits until the answer to 
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from typing import Any, Protocol
 
 from curation import prompt_shelf
@@ -156,6 +157,8 @@ class Asking:
     wanted: Sequence[str]  # ids of subjects, in order
     draws: int
     key: str | None
+    limits: Limits = field(default_factory=Limits)
+    open_teacher: Callable[[str, str | None, float, int], Teacher] = Teacher
 
     def __post_init__(self) -> None:
         self.db: Database = self.workspace.database
@@ -171,23 +174,20 @@ class Asking:
             check_key_may_travel(endpoint)
         request = runs.Request(f"{self.method.name}:{self.id[:16]}", said, digest(*self.wanted), CODE)
         result = run_stage(self.workspace, request, self._run, show, again=True)
-        result.report = {**report_of(self.db, self.id, self.wanted), **result.report}
+        result.report = {**report_of(self.db, self.id, self.wanted, self.draws), **result.report}
         return result
 
     def _run(self, stage: Stage) -> Report:
         self._open(stage)
-        made, asked = 0, Asked()
-        for pages in (self._first_calls(), self._repairs()):
-            asked = self._ask(stage, pages)
-            made += asked.attempts
-            if asked.paused or asked.is_stopped:
-                break
+        asked = self._ask(stage)
         stopped = "Stopped by a person; go on whenever you like" if asked.is_stopped else None
         with self.db.transaction() as connection:
+            calls.settle_orphans(connection, self.id)  # those that a stop gave up in flight
             generations.pause(connection, self.id, asked.paused or stopped)
         if asked.is_stopped:
             raise KeyboardInterrupt  # the stage tells it as it tells every Ctrl-C
-        report = {**report_of(self.db, self.id, self.wanted), "calls": made, "paused": asked.paused}
+        counted = report_of(self.db, self.id, self.wanted, self.draws)
+        report = {**counted, "calls": asked.attempts, "paused": asked.paused}
         with stage.finishing() as connection:
             runs.finish(connection, stage.run_id, report)
         return report
@@ -263,7 +263,9 @@ class Asking:
         for row in generations.stream_items(self.db, self.id, (generations.REJECTED,)):
             if row.repair_id is not None or not self.method.may_be_repaired(row.reason):
                 continue
-            if row.subject not in wanted:
+            if generations.REPAIR in row.evidence and not self.settings.retry_failed:
+                continue  # asked once already, in vain
+            if row.subject not in wanted or row.draw >= self.draws:
                 continue
             with self.db.reading() as connection:
                 subject = self.method.subjects(connection, [row.subject]).get(row.subject)
@@ -281,16 +283,24 @@ class Asking:
             else:
                 yield [call]
 
-    def _ask(self, stage: Stage, pages: Iterator[list[Call]]) -> Asked:
+    def _ask(self, stage: Stage) -> Asked:
+        passes = [
+            (call for page in pages for call in page) for pages in (self._first_calls(), self._repairs())
+        ]
+        for number, every in enumerate(passes):
+            if (first := next(every, None)) is not None:
+                return self._ask_all(stage, [chain([first], every), *passes[number + 1 :]])
+        return Asked()  # without a process to ask with, which takes a second to start
+
+    def _ask_all(self, stage: Stage, passes: Sequence[Iterator[Call]]) -> Asked:
         with self.db.reading() as connection:
             used = calls.spent(connection, self.id)
         asked = self.settings
         budget = Budget(asked.budget_tokens, asked.prices, asked.budget_money, *used)
-        limits = Limits(asked.concurrency, asked.deadline)
-        teacher = Teacher(asked.endpoint.base_url, self.key, asked.deadline, asked.concurrency)
-        every = (call for page in pages for call in page)
+        limits = replace(self.limits, concurrency=asked.concurrency, deadline=asked.deadline)
+        teacher = self.open_teacher(asked.endpoint.base_url, self.key, asked.deadline, asked.concurrency)
         return ask_all(
-            teacher, every, lambda: CallLog(self.db, self.id, self._keep), budget, limits,
+            teacher, passes, lambda: CallLog(self.db, self.id, self._keep), budget, limits,
             stage.progress, len(self.wanted) * self.draws,
         )  # fmt: skip
 
@@ -323,11 +333,11 @@ def said_of(settings: TeacherSettings) -> dict[str, Any]:
     return {**said, "base_url": settings.endpoint.base_url}
 
 
-def report_of(db: Database, id: str, wanted: Sequence[str]) -> Report:
+def report_of(db: Database, id: str, wanted: Sequence[str], draws: int) -> Report:
     """Count what became of what was asked: requested = kept + rejected + failed + waiting. `tokens` are those
     of the whole generation; `calls`, those of this run, are filled in by it."""
     with db.reading() as connection:
-        found = generations.items(connection, id, wanted)
+        found = [one for one in generations.items(connection, id, wanted) if one.draw < draws]
         used = calls.totals(connection, id)
     states: dict[str, Counter[str]] = {state: Counter() for state in generations.STATES}
     for one in found:

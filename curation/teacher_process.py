@@ -17,11 +17,12 @@ from typing import Any
 import httpx2
 import openai
 
-from curation.call_outcome import EXCERPT, Outcome, outcome_of
+from curation.call_outcome import EXCERPT, UNREACHABLE, Outcome, outcome_of
 from curation.teacher_key import redacted
 
 POOL = 8  # calls at once that share a pool of connections
 NO_KEY = "none"  # what the client wants to see where an endpoint needs no key; never sent
+LONGEST_REPLY = 2 << 20  # bytes: 8,192 tokens are 100 KB; written as JSON, twice, it is 24 times that at most
 LONGEST_LINE = 64 << 20  # bytes of a call
 
 
@@ -36,6 +37,10 @@ class Client:
         self._clients = [_client(base_url, key, deadline) for _ in range(math.ceil(most / POOL))]
         self._turn = 0
         self._hide = {} if key else {"Authorization": openai.Omit()}
+
+    async def close(self) -> None:
+        for one in self._clients:
+            await one.close()
 
     async def ask(self, body: Mapping[str, Any]) -> Outcome:
         """Send a call once. Never raises for what a server or a network may do."""
@@ -69,13 +74,17 @@ class Client:
         name = type(cause).__name__ if cause is not None else type(error).__name__
         told = self._hidden(str(cause or error))[:EXCERPT] or name
         is_unmade = name in ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
-        reason = "unreachable" if is_unmade else "broken_off"
+        reason = UNREACHABLE if is_unmade else "broken_off"
         return Outcome("later", reason, f"{name}: {told}", may_be_billed=not is_unmade)
 
     def _read(self, response: Any) -> Outcome:
         if isinstance(response, Outcome):
             return response
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        if len(response.content) > LONGEST_REPLY:
+            told = f"a body of {len(response.content):,} bytes; {LONGEST_REPLY:,} are the most"
+            return Outcome("failed", "bad_response", told, may_be_billed=True)
+        # Some endpoints repeat the caller's key, in what they say, in a body or an address (faults.md F25).
+        headers = {name.lower(): self._hidden(value) for name, value in response.headers.items()}
         try:
             text = response.text
         except (LookupError, ValueError, RuntimeError) as error:

@@ -20,6 +20,7 @@ from curation.clean import clean
 from curation.decontaminate import Settings as ContaminationSettings
 from curation.decontaminate import decontaminate
 from curation.errors import DamagedWorkspace
+from curation.generate import generate, settings_of
 from curation.import_samples import import_samples
 from curation.near_duplicates import Settings as NearSettings
 from curation.near_duplicates import near_duplicates
@@ -32,6 +33,8 @@ from tests import big_workspace
 from tests.browser.stores import keep_vectors, paired_vectors
 from tests.faults import environment
 from tests.seed_projects import MIT, source_of, write, write_project
+from tests.loopback_teacher import finished, html_page, loopback_teacher
+from tests.made_up_seeds import in_sections
 from tests.workspaces import ROOT, TASKS, small_set, write_jsonl
 from training import run as runs
 from training.base_model import practice_folder
@@ -53,6 +56,9 @@ PAGES = {
     "harvest": "pages/create/harvest.py",
     "seeds": "pages/create/seeds.py",
     "documents": "pages/create/documents.py",
+    "generate": "pages/create/generate.py",
+    "replies": "pages/create/replies.py",
+    "prompts": "pages/create/prompts.py",
     "samples": "pages/create/samples.py",
     "row": "pages/create/row.py",
     "clean": "pages/curate/clean.py",
@@ -78,6 +84,7 @@ DAMAGED = {
     "recipe": "nope", "method": "nope", "set_batch": "-1", "set_epochs": "nan", "set_targets": "\x00",
     "set_nope": "1", "language": "nope", "source": "\x00", "licence": "<b>", "lines": "9-1", "seed": "nope",
     "document": "nope", "state": "nope", "harvest_id": "nope", "policy": "nope", "many": "nope",
+    "way": "nope", "g": "nope", "reply": "-1", "flag": "nope", "ids": "nope,\x00", "p0": "nope", "pair": "0",
 }  # fmt: skip
 
 
@@ -129,6 +136,9 @@ def harvested_store(folder: Path) -> None:
     add_seeds(workspace, str(write_project(folder.parent / "project")), SeedSettings(workers=1))
     write(folder.parent / "unlicensed", "a.py", source_of("Python", 700))
     add_seeds(workspace, str(folder.parent / "unlicensed"), SeedSettings(workers=1))
+    with loopback_teacher(in_sections, [None, finished("length"), html_page()]) as teacher:
+        asked = {"model": "loopback", "base_url": teacher.base_url, "limit": 8, "concurrency": 1}
+        generate(workspace, settings_of(asked), None)
 
 
 def trained_store(folder: Path) -> None:
