@@ -32,9 +32,9 @@ from curation.workspace import DATABASE, Workspace
 from tests import big_workspace
 from tests.browser.stores import keep_vectors, paired_vectors
 from tests.faults import environment
-from tests.seed_projects import MIT, source_of, write, write_project
 from tests.loopback_teacher import finished, html_page, loopback_teacher
 from tests.made_up_seeds import in_sections
+from tests.seed_projects import MIT, source_of, write, write_project
 from tests.workspaces import ROOT, TASKS, small_set, write_jsonl
 from training import run as runs
 from training.base_model import practice_folder
@@ -74,7 +74,7 @@ PAGES = {
     "jobs": "pages/jobs/jobs.py",
     "settings": "pages/settings/settings.py",
 }
-TITLES = {"clean": "Exact duplicates", "decontaminate": "Contamination"}
+TITLES = {"prompts": "Prompt bench", "clean": "Exact duplicates", "decontaminate": "Contamination"}
 DAMAGED = {
     "t": "abc", "at": "-1", "open": "99999999999", "item": "nope", "id": "nope", "after": "%00\x00",
     "before": "1-", "sort": "nope", "place": "nope", "stage": "nope", "reason": "nope", "name": "nope",
@@ -246,6 +246,23 @@ def test_a_damaged_address_gives_a_message_or_the_default(
 # --- seeds ---
 
 SEED_PAGES = ("harvest", "seeds", "documents")
+
+
+def test_the_pages_of_generation_tell_what_became_of_every_seed(opened: Callable[..., AppTest]) -> None:
+    app = opened("harvested", "generate")
+    is_well(app)
+    assert not app.error
+    told = shown(app)
+    assert "111 seeds" in told and "loopback" in str([one.value for one in app.text_input])
+    assert "Ledger" in str([one.label for one in app.expander])
+    app = opened("harvested", "replies")
+    (table,) = (one.value for one in app.dataframe)
+    assert table["Why not"].tolist()[:3] == [
+        "", "cut off at the longest length allowed", "not in the form of a completion"
+    ]  # fmt: skip
+    assert table[""].tolist() == ["samples", "rejected", "failed", *["samples"] * 5]
+    app = opened("harvested", "replies", state="failed")
+    assert "1 reply fit" in shown(app) and "Sign in to the network" in shown(app)
 
 
 @pytest.mark.parametrize("page", SEED_PAGES)
