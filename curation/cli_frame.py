@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from curation.cli_output import Bar, tell, visible
 from curation.errors import CurationError
+from curation.teacher_key import HideKeys, without_keys
 from curation.workspace import Workspace
 
 WORKSPACE_VARIABLE = "WINNOW_WORKSPACE"
@@ -92,7 +93,7 @@ def _print(args: argparse.Namespace, answer: Answer) -> int:
 
 def _fail(bar: Bar, message: str, status: int) -> int:
     bar.close()
-    sys.stderr.write(f"winnow: {visible(' '.join(message.split()))}\n")
+    sys.stderr.write(f"winnow: {visible(without_keys(' '.join(message.split())))}\n")
     return status
 
 
@@ -112,6 +113,7 @@ def _unexpected(args: argparse.Namespace, error: Exception) -> str:
         file.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(file)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        handler.addFilter(HideKeys())
         log.addHandler(handler)
         log.propagate = False
         log.error("%s", args.command, exc_info=error)

@@ -25,6 +25,7 @@ from curation.records import Document, digest
 from curation.seed_story import plain_lines
 from curation.seeds import UNCOUNTED, Settings, judged, settings_of
 from curation.store import documents
+from curation.teacher_key import environment_for
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = 12  # cuts: what fits a screen
@@ -101,8 +102,9 @@ class _Reader:
     def __init__(self) -> None:
         words = [sys.executable, "-m", "curation.cut_preview"]
         self._process = subprocess.Popen(
-            words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
-        )
+            words, cwd=ROOT, env=environment_for(asks_teacher=False),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
+        )  # fmt: skip
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
 

@@ -35,6 +35,15 @@ class DocumentedFunction:
     source_text: str  # the def as it stands in the file, dedented, docstring included
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A function that has a docstring and is not used."""
+
+    qualified_name: str
+    first_line: int  # with its decorators, from 1
+    reason: str  # "short_comment", "stub" or "comment_among_code"
+
+
 def functions_of(data: bytes, path: str, module: str) -> list[DocumentedFunction]:
     """List the documented functions and methods of one file, in line order.
 
@@ -42,16 +51,32 @@ def functions_of(data: bytes, path: str, module: str) -> list[DocumentedFunction
     they lean on names of the outer one, and their lines are already part of it.
     """
     try:
-        lines = _lines(data)
-        tree = _parsed("\n".join(lines))
-    except (SyntaxError, ValueError, LookupError, RecursionError, MemoryError):
+        text = _decoded(data)
+    except (SyntaxError, ValueError, LookupError):
         return []
-    document_hash = sha256(data).hexdigest()
+    found = judged_functions(text, path, module, sha256(data).hexdigest()) or []
+    return [one for one in found if isinstance(one, DocumentedFunction)]
+
+
+def judged_functions(
+    text: str, path: str, module: str, document_hash: str
+) -> list[DocumentedFunction | LeftOut] | None:
+    """List every function and method that has a docstring, in line order, those left out with the reason.
+
+    None: the text is no Python of this version. Functions inside functions count as part of the outer one.
+    """
+    # The lines that Python counts, which str.splitlines does not (form feed, U+2028).
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    try:
+        tree = _parsed("\n".join(lines))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
     found = [
-        _documented_function(node, f"{module}.{name}", lines, path, document_hash)
+        _judged(node, f"{module}.{name}", lines, path, document_hash)
         for node, name in _definitions(tree)
+        if _docstring(node)
     ]
-    return sorted((f for f in found if f is not None), key=lambda f: (f.first_line, f.qualified_name))
+    return sorted(found, key=lambda one: (one.first_line, one.qualified_name))
 
 
 def standard_library() -> Iterator[DocumentedFunction]:
@@ -69,11 +94,9 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-def _lines(data: bytes) -> list[str]:
-    """Split a file into the lines that Python counts, which str.splitlines does not (form feed, U+2028)."""
+def _decoded(data: bytes) -> str:
     encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-    text = data.decode(encoding)
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return data.decode(encoding)
 
 
 def _parsed(text: str) -> ast.Module:
@@ -98,18 +121,20 @@ def _definitions(tree: ast.Module) -> Iterator[tuple[Function, str]]:
                 stack.append((node, prefix))
 
 
-def _documented_function(
+def _judged(
     node: Function, name: str, lines: list[str], path: str, document_hash: str
-) -> DocumentedFunction | None:
-    """Make the record, or give None for a function with too little docstring or no body of its own."""
+) -> DocumentedFunction | LeftOut:
+    """Make the record, or say why not: too little docstring, no body of its own, no way to part the two."""
     docstring = _docstring(node)
-    if len(docstring.split()) < MIN_DOCSTRING_WORDS or all(map(_is_stub, node.body[1:])):
-        return None
     first = min((decorator.lineno for decorator in node.decorator_list), default=node.lineno)
     last = node.end_lineno or node.lineno
+    if len(docstring.split()) < MIN_DOCSTRING_WORDS:
+        return LeftOut(name, first, "short_comment")
+    if all(map(_is_stub, node.body[1:])):
+        return LeftOut(name, first, "stub")
     body = _without_docstring(node, lines, first, last)
     if body is None:
-        return None
+        return LeftOut(name, first, "comment_among_code")
     indent = lines[node.lineno - 1].encode()[: node.col_offset].decode()
     return DocumentedFunction(
         qualified_name=name,

@@ -40,9 +40,8 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 LOOPBACK = tuple(map(ip_network, ("127.0.0.0/8", "::1/128")))
-PRIVATE = tuple(
-    map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
-)  # RFC 1918, 4193
+# RFC 1918 and 4193
+PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
 
 # Looked at before all others, because some lie in a private range.
 _METADATA = "gives the credentials of a cloud's machine"
@@ -192,9 +191,8 @@ def _read_port(text: str | None, scheme: str) -> int:
 
 def _read_path(path: str) -> str:
     path = path.rstrip("/")
-    if not _PATH.fullmatch(path) or any(
-        part in (".", "..") for part in path.lower().replace("%2e", ".").split("/")
-    ):
+    parts = path.lower().replace("%2e", ".").split("/")
+    if not _PATH.fullmatch(path) or "." in parts or ".." in parts:
         raise WrongInput(
             "the path of the teacher's address is not a plain one; write it as in https://HOST/v1"
         )

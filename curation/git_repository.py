@@ -22,6 +22,7 @@ import psutil
 from curation.archives import RATIO_LIMIT, shown_name
 from curation.errors import CurationError, SourceUnavailable, WrongInput
 from curation.hub import plain_line
+from curation.teacher_key import environment_for
 
 TIME_LIMIT = 600.0  # seconds for a fetch; our choice, not measured on large repositories
 SIZE_LIMIT = 2_000_000_000  # bytes on disk; our choice
@@ -260,7 +261,8 @@ def _watch(
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "SSH_ASKPASS"))}
+    ours = environment_for(asks_teacher=False)
+    kept = {name: value for name, value in ours.items() if not name.startswith(("GIT_", "SSH_ASKPASS"))}
     return kept | {
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "true",

@@ -65,12 +65,17 @@ def compare(workspace: Workspace, show: Progress = silent) -> Compared:
         decisions = _decisions(connection, found, near, asked)
         used = [row for row in found if decisions[row.seq].state == documents.KEPT]
         known = seeds.known(connection, POLICIES)
+        in_use = seeds.in_use(connection)  # may be of another method, and stay as they are
         wanted = {
             digest(row.hash, str(first), str(last)): (row, first, last)
             for row in used
             for first, last in decisions[row.seq].cuts
         }
-        changed = [(id, *where) for id, where in wanted.items() if known.get(id) != _facts(where[0], asked)]
+        changed = [
+            (id, *where)
+            for id, where in wanted.items()
+            if id not in in_use and known.get(id) != _facts(where[0], asked)
+        ]
         snippets = list(_snippets(connection, changed, asked, show))
     new = [decisions[row.seq] for row in found if _differs(row, decisions[row.seq])]
     return Compared(len(found), new, snippets, [id for id in known if id not in wanted], signed)

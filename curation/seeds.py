@@ -7,14 +7,11 @@ they came, how often the work was interrupted, or how many processes did it (Mag
 on its chunks: recipes 1.2).
 """
 
-import multiprocessing
 import os
-import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +30,7 @@ from curation.stage import Progress, Report, Stage, StageResult, run_stage, sile
 from curation.store import documents, runs
 from curation.store.database import Row
 from curation.store.documents import JudgedDocument
+from curation.work_processes import WorkProcesses
 from curation.workspace import Workspace
 
 CODE = "1"
@@ -205,15 +203,16 @@ class _Harvest:
         """Judge what follows a position, batch by batch; a batch and its position are one transaction."""
         found = iter(self.source.documents(position))
         done = 0
-        with _Judges(self.settings) as judge:
+        work = partial(judged, settings=self.settings)
+        with WorkProcesses(work, _crashed, self.settings.workers, BATCH) as judge:
             while batch := list(islice(found, BATCH)):
                 left_out = [one for _, one in batch if isinstance(one, Skipped)]
                 skipped.update(one.reason for one in left_out if one.reason == UNCOUNTED)
-                judged = judge([one for _, one in batch if isinstance(one, Document)])
-                judged += [self._unread(one) for one in left_out if one.reason != UNCOUNTED]
-                self.workspace.require_space(sum(len(one.packed or b"") for one in judged), "Seeds")
+                ready = judge([one for _, one in batch if isinstance(one, Document)])
+                ready += [self._unread(one) for one in left_out if one.reason != UNCOUNTED]
+                self.workspace.require_space(sum(len(one.packed or b"") for one in ready), "Seeds")
                 with self.db.transaction() as connection:
-                    documents.add(connection, self.id, judged)
+                    documents.add(connection, self.id, ready)
                     documents.note_position(connection, self.id, batch[-1][0], skipped)
                 done += len(batch)
                 stage.progress(f"reading {self.source.name}", done, 0)
@@ -229,69 +228,12 @@ class _Harvest:
 # --- a document by itself ---
 
 
-class _Judges:
-    """Judges batches, in their order: in this process, or in several where there is work for them."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._number = settings.workers or min(4, os.cpu_count() or 1)
-        self._pool: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> "_Judges":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def __call__(self, batch: list[Document]) -> list[JudgedDocument]:
-        if self._pool is None and (self._number == 1 or len(batch) < BATCH):
-            return [judged(one, self._settings) for one in batch]  # starting others takes longer than this
-        self._pool = self._pool or self._started(self._number)
-        try:
-            return list(self._pool.map(_judged, batch, chunksize=16))
-        except BrokenProcessPool:  # a grammar is compiled code, and may die of what a stranger wrote
-            self._pool = None
-            return [self._alone(one) for one in batch]
-
-    def _started(self, number: int) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")  # this process may have threads
-        return ProcessPoolExecutor(number, context, _keep_settings, (self._settings,))
-
-    def _alone(self, document: Document) -> JudgedDocument:
-        """Judge a document in a process that may die of it."""
-        self._pool = self._pool or self._started(1)
-        try:
-            return self._pool.submit(_judged, document).result()
-        except BrokenProcessPool:
-            self._pool = None
-            return JudgedDocument(
-                document.source, document.path, document.hash, document.language, document.licence,
-                document.licence_evidence, len(document.data), 0, reason=CRASHED,
-                evidence={"said": "the process that judged it died"},
-            )  # fmt: skip
-
-
-_settings: Settings | None = None  # of a process that judges
-
-
-def _keep_settings(settings: Settings) -> None:
-    """Begin a process that judges. It ends with the one it judges for: its queue alone would never tell."""
-    global _settings
-    _settings = settings
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
-
-
-def _judged(document: Document) -> JudgedDocument:
-    assert _settings is not None
-    return judged(document, _settings)
+def _crashed(document: Document) -> JudgedDocument:
+    return JudgedDocument(
+        document.source, document.path, document.hash, document.language, document.licence,
+        document.licence_evidence, len(document.data), 0, reason=CRASHED,
+        evidence={"said": "the process that judged it died"},
+    )  # fmt: skip
 
 
 def judged(document: Document, settings: Settings) -> JudgedDocument:

@@ -40,7 +40,7 @@ def _stretches(text: str, near: tuple[str, ...]) -> Iterator[tuple[int, int]]:
     for word in near:
         at = text.find(word)
         while at >= 0:
-            # A text that is full of the word is passed in long steps: from one to the last within reach of it.
+            # A text full of the word is passed in long steps: from one to the last within its reach.
             last = text.rfind(word, at, at + REACH + len(word))
             around.append((at - REACH, last + len(word) + REACH))
             at = text.find(word, last + 1)

@@ -18,7 +18,7 @@ from curation.call_outcome import Completion, Outcome
 from curation.errors import SourceUnavailable
 from curation.failpoints import failpoint
 from curation.records import digest
-from curation.teacher_key import environment_without_keys
+from curation.teacher_key import environment_for
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_LINE = 64 << 20  # bytes of an answer
@@ -91,7 +91,7 @@ class Teacher:
 
     async def __aenter__(self) -> "Teacher":
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "curation.teacher_process", cwd=ROOT, env=environment_without_keys(),
+            sys.executable, "-m", "curation.teacher_process", cwd=ROOT, env=environment_for(False),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LONGEST_LINE,
             start_new_session=True,  # Ctrl-C is ours to answer
         )  # fmt: skip

@@ -25,16 +25,17 @@ from curation.endpoint import VARIABLE, Endpoint, default_endpoint
 from curation.errors import WrongInput
 
 KEY_VARIABLE = "OPENAI_API_KEY"
-# What only a step that asks a teacher may need. The openai client sends the last two to whatever base URL
-# it is given (seen in 3.51), so nobody of ours is given them at all.
-TEACHER_VARIABLES = (KEY_VARIABLE, "OPENAI_WEBHOOK_SECRET", "OPENAI_ADMIN_KEY", "OPENAI_CUSTOM_HEADERS")
+# Bound to no origin: the openai client takes them from the environment whatever base URL it is given (seen in
+# 3.51; the headers may hold an Authorization). No step needs them, and none is given them.
+UNBOUND = ("OPENAI_ADMIN_KEY", "OPENAI_CUSTOM_HEADERS", "OPENAI_WEBHOOK_SECRET")
+# Never in a log or a message.
 SECRETS = (
     KEY_VARIABLE,
-    "OPENAI_WEBHOOK_SECRET",
     "OPENAI_ADMIN_KEY",
+    "OPENAI_WEBHOOK_SECRET",
     "HF_TOKEN",
     "HUGGING_FACE_HUB_TOKEN",
-)  # never in a log or a message
+)
 HIDDEN = "[key]"
 
 # OpenAI's 401 shows the first eight characters, a row of stars and the last four.
@@ -43,6 +44,12 @@ TAIL = 4  # characters: hidden after a row of stars
 PIECE = 8  # characters: any piece of a key as long as this is hidden, as where a log was cut or wrapped
 SHORT = 8  # characters: a shorter key is a word of somebody's own, and is hidden as a word only
 SHORTEST = 4  # characters: what is shorter is no secret, and would take letters out of every text
+
+MASK = r"*#.\u2022\u25cf\u00b7"  # signs that stand for hidden characters; the ellipsis stands for many
+WORD_BEGINS = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"  # or after the "\\n" of an escaped text
+WORD_GOES_ON = r"(?:[\w*#\u2022\u25cf\u00b7\u2026+=~%-]|\.+(?=[\w*\u2026]))*"  # no dot that ends a sentence
+# From the start of a row alone, or a long row of stars would be tried from each of them.
+MASKED = rf"(?:(?<![{MASK}])[{MASK}]{{3,}}|\u2026)"
 
 
 # --- who holds them ---
@@ -155,9 +162,10 @@ def _short(endpoint: Endpoint) -> str:
     return endpoint.base_url.removesuffix(endpoint.path)
 
 
-def environment_without_keys() -> dict[str, str]:
-    """Give our environment without what only a step that asks a teacher needs (faults.md S31)."""
-    return {name: value for name, value in os.environ.items() if name not in TEACHER_VARIABLES}
+def environment_for(asks_teacher: bool) -> dict[str, str]:
+    """Give what a process of ours is told of our environment: the key only when it asks a teacher (S31)."""
+    left_out = UNBOUND if asks_teacher else (KEY_VARIABLE, *UNBOUND)
+    return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
 # --- texts without them ---
@@ -191,13 +199,19 @@ def redacted(text: str, keys: Iterable[str]) -> str:
     longer). In part: from its first 6 characters to the end of the word, masked or not; its last 4 after a
     row of stars or dots; any 8 characters in a row. The time grows with the text's length.
     """
-    for key in sorted(set(keys), key=len, reverse=True):
-        if len(key) < SHORTEST:
-            continue
-        text = _pattern(key).sub(HIDDEN, text)
+    spans: list[tuple[int, int]] = []  # of all keys in the text as it came: keys may have pieces in common
+    for key in set(keys):
+        if len(key) >= SHORTEST:
+            spans += (found.span() for found in _pattern(key).finditer(text))
         if len(key) >= SHORT:
-            text = _without_pieces(text, key)
-    return text
+            spans += _pieces(text, key)
+    parts: list[str] = []
+    done = 0
+    for low, high in sorted(spans):
+        if low > done or not parts:
+            parts += [text[done:low], HIDDEN]
+        done = max(done, high)
+    return "".join(parts) + text[done:]
 
 
 @lru_cache(maxsize=32)
@@ -207,12 +221,8 @@ def _pattern(key: str) -> re.Pattern[str]:
     ways = [
         "".join(_written(character) for character in key),
         *(re.escape(coded) for coded in _base64_forms(key)),
-        # to the end of the word; a dot belongs to it when more of it follows
-        re.escape(key[:HEAD]) + r"(?:[\w*\u2022\u25cf\u00b7\u2026#+=~%-]|\.+(?=[\w*\u2026]))*",
-        # possessive and from the start of the row, so that a long row of stars costs no more than its length
-        r"(?:(?<![*\u2022\u25cf\u00b7#.])[*\u2022\u25cf\u00b7#.]{3,}+|\u2026)"
-        + re.escape(key[-TAIL:])
-        + r"(?![A-Za-z0-9])",
+        WORD_BEGINS + re.escape(key[:HEAD]) + WORD_GOES_ON,
+        MASKED + re.escape(key[-TAIL:]) + r"(?![A-Za-z0-9])",
     ]
     return re.compile("|".join(ways), re.IGNORECASE)
 
@@ -242,23 +252,14 @@ def _base64_forms(key: str) -> Iterator[str]:
         yield from {form, form.replace("+", "-").replace("/", "_")}
 
 
-def _without_pieces(text: str, key: str) -> str:
-    pieces = {key[at : at + PIECE] for at in range(len(key) - PIECE + 1)}
-    spans = []
-    for piece in pieces:
+def _pieces(text: str, key: str) -> Iterator[tuple[int, int]]:
+    for piece in {key[at : at + PIECE] for at in range(len(key) - PIECE + 1)}:
         if len(set(piece)) < TAIL:
             continue  # a row of dashes or noughts is in many texts
         at = text.find(piece)
         while at >= 0:
-            spans.append((at, at + PIECE))
+            yield at, at + PIECE
             at = text.find(piece, at + 1)
-    parts: list[str] = []
-    done = 0
-    for low, high in sorted(spans):
-        if low > done or not parts:
-            parts += [text[done:low], HIDDEN]
-        done = max(done, high)
-    return "".join(parts) + text[done:]
 
 
 class HideKeys(logging.Filter):

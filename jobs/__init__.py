@@ -15,18 +15,22 @@ were, so a job that is run again does only what is missing.
 Pages use the names below. Importing them is quick; DBOS (1.5 s) comes when first needed.
 """
 
+from curation.teacher_key import HideKeys
 from jobs.alive import WORKER_LOCK, ensure_worker, hold_app_lock, worker_alive
 from jobs.commands import after, stop
 from jobs.database import DATABASE, inode_of
+from jobs.keys import NEEDS_TEACHER, key_for, ring_of_process, serve_keys, without_secrets
 from jobs.queue import Job, active, cancel, job, jobs, log_tail, resume, start
 from jobs.steps import STEPS
 from jobs.worker import STARTS, keep_worker
 
 __all__ = [
     "DATABASE",
+    "NEEDS_TEACHER",
     "STARTS",
     "STEPS",
     "WORKER_LOCK",
+    "HideKeys",
     "Job",
     "active",
     "after",
@@ -37,9 +41,13 @@ __all__ = [
     "job",
     "jobs",
     "keep_worker",
+    "key_for",
     "log_tail",
     "resume",
+    "ring_of_process",
+    "serve_keys",
     "start",
     "stop",
+    "without_secrets",
     "worker_alive",
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from curation.file_lock import is_held
-from jobs.keys import environment
+from jobs.keys import environment_of_worker
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER_LOCK = "worker.lock"  # held by the living worker; its text names that worker
@@ -88,7 +88,7 @@ def _spawn_worker(folder: Path, lock: int) -> "subprocess.Popen[bytes]":
     os.ftruncate(lock, 0)  # it names the worker before
     with worker_log(folder) as out:
         return subprocess.Popen(
-            words, cwd=ROOT, env=environment(), pass_fds=(lock,), start_new_session=True,
+            words, cwd=ROOT, env=environment_of_worker(), pass_fds=(lock,), start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=out, stderr=out,
         )  # fmt: skip
 

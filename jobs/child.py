@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from curation.errors import CurationError, StageCancelled, WrongInput
+from curation.teacher_key import hide_keys_in_logs
 from curation.workspace import Workspace
 from jobs.alive import ROOT, log_of
-from jobs.keys import environment, without_secrets
+from jobs.keys import environment, without_secrets, without_secrets_in
 from jobs.steps import STEPS, Outcome, Settings, Show, check, title_of
 
 SHOW_SECONDS = 0.2  # how often a child says how far it is
@@ -45,7 +46,7 @@ class Child:
             out.flush()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "jobs", "run", "--workspace", str(folder)],
-                cwd=ROOT, env=environment(), start_new_session=True,
+                cwd=ROOT, env=environment(step), start_new_session=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=out,
             )  # fmt: skip
         self.said: tuple[str, int, int] = ("starting", 0, 0)
@@ -143,7 +144,7 @@ class _Teller:
         self._say(outcome)
 
     def _say(self, something: Any) -> None:
-        self._out.write(json.dumps(something) + "\n")
+        self._out.write(json.dumps(without_secrets_in(something)) + "\n")
         self._out.flush()
         self._said_at, self._unsaid = time.monotonic(), None
 
@@ -153,6 +154,7 @@ def run_child(folder: Path) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     teller = _Teller(os.fdopen(os.dup(1), "w"))
     os.dup2(2, 1)  # whatever libraries print goes to the log
+    hide_keys_in_logs()
     try:
         step, settings = json.loads(_first_line())
         threading.Thread(target=_die_with_the_worker, daemon=True).start()
@@ -201,7 +203,7 @@ def _attempt(folder: Path, step: str, settings: Settings, show: Show) -> Outcome
 
 
 def _refused(kind: str, message: str) -> Outcome:
-    return {"ok": False, "kind": kind, "message": without_secrets(message)}
+    return {"ok": False, "kind": kind, "message": message}
 
 
 def _log_traceback() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.file_lock import is_held
+from curation.teacher_key import hide_keys_in_logs
 from curation.workspace import Workspace
 from jobs.alive import (
     APP_LOCK,
@@ -235,6 +236,7 @@ def _log_to(folder: Path) -> None:
     for name in ("winnow.jobs", "dbos"):  # DBOS adds a handler for the terminal only when there is none
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
+    hide_keys_in_logs(log.name, "dbos")
     log.setLevel(logging.INFO)
 
 

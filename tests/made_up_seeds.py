@@ -41,5 +41,6 @@ def in_sections(body: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     with loopback_teacher(in_sections, delay=float(sys.argv[1])) as teacher:
-        print(teacher.base_url, flush=True)
+        sys.stdout.write(f"{teacher.base_url}\n")
+        sys.stdout.flush()
         time.sleep(teacher.seconds)

@@ -26,8 +26,9 @@ from curation import example as example_step
 from curation.embedding import SentenceEmbedder
 from curation.errors import DamagedWorkspace, SourceUnavailable, WrongInput
 from curation.workspace import Workspace
-from jobs.child import died_of
+from jobs.child import Child, died_of
 from jobs.database import EXECUTOR, plain_errors
+from jobs.keys import environment as environment_of
 from jobs.worker import LOOK_SECONDS, Pace
 from tests.faults import (
     ROOT,
@@ -395,6 +396,43 @@ def test_apps_may_die_and_a_worker_nobody_needs_ends(
     assert worker.communicate(timeout=PATIENCE) == (b"", None)  # silent, and over
     assert worker.returncode == 0
     assert jobs.after(folder) == 0 and capsys.readouterr().out == ""
+
+
+# --- who has the key ---
+
+
+def test_only_a_step_that_asks_a_teacher_is_given_its_key(
+    folder: Path, many: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker has it, its import has not, as the system says of both (S31); a teacher's step has it."""
+    monkeypatch.setenv("OPENAI_API_KEY", "canary-key-5309")
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "canary-admin-5309")
+    begun = mid_work(folder, jobs.start(folder, "import", {"file": str(many[0])}).id)
+    worker, child = worker_of(folder), child_of(folder)
+    assert worker.environ()["OPENAI_API_KEY"] == "canary-key-5309"
+    assert "canary-admin" not in str(worker.environ()), "that one is bound to no address"
+    assert child.environ()["PATH"] == worker.environ()["PATH"], "the rest is there"
+    assert "canary" not in str([child.environ(), child.cmdline(), worker.cmdline()])
+    jobs.cancel(folder, begun.id)
+    asking = Child(folder, "asking", "generate", {})
+    asking._process.send_signal(signal.SIGSTOP)  # before it says that these settings are no good
+    told = psutil.Process(asking._process.pid).environ()
+    asking._process.send_signal(signal.SIGCONT)
+    assert told["OPENAI_API_KEY"] == "canary-key-5309" and "canary-admin" not in str(told)
+    assert asking.outcome()["kind"] == "WrongInput"
+    for step in (*jobs.STEPS, ""):
+        assert ("canary-key-5309" in environment_of(step).values()) == (step in jobs.NEEDS_TEACHER), step
+    ended(folder, begun.id, "cancelled")
+    for file in folder.rglob("*"):
+        assert not file.is_file() or b"canary" not in file.read_bytes(), file
+
+
+def test_what_a_job_says_holds_no_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job whose error repeats a key of its own process, as a teacher's words would (F25)."""
+    monkeypatch.setenv("HF_TOKEN", "hf_canary5309canary")
+    failed = ended(folder, jobs.start(folder, "clean", {"rule": "hf_canary5309canary"}).id, "failed")
+    assert failed.message == "There is no rule '[key]'; choose one of platypus, magicoder"
+    assert "canary" not in jobs.log_tail(folder, failed.id) + (folder / "logs" / "worker.log").read_text()
 
 
 # --- a workspace from somebody else ---

@@ -218,18 +218,20 @@ def test_secrets_are_replaced_in_snippet_and_document(workspace: Workspace, tmp_
     assert secret.encode() not in workspace.database.path.read_bytes()
 
 
-def dies(document: Document) -> Any:
+judged = seeds.judged
+
+
+def dies(document: Document, settings: Settings) -> Any:
     """Judge as ever, but die of one document as compiled code does."""
     if b"deadly" in document.data:
         os.kill(os.getpid(), signal.SIGKILL)
-    assert seeds._settings is not None
-    return seeds.judged(document, seeds._settings)
+    return judged(document, settings)
 
 
 def test_a_document_that_kills_its_process_costs_nobody_else(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seeds, "_judged", dies)
+    monkeypatch.setattr(seeds, "judged", dies)
     monkeypatch.setattr(seeds, "BATCH", 8)
     files = [*nine_languages(2), ("src/Python/bad.py", code(1) + "# deadly\n")]
     report = add_seeds(workspace, str(tree(tmp_path / "project", files)), Settings(workers=2)).report

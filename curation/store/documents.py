@@ -15,6 +15,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    null,
     or_,
     select,
     update,
@@ -30,6 +31,7 @@ KEPT, DROPPED = "kept", "dropped"
 READING, COMPARING = "reading", "comparing"  # the stages that drop: a document by itself, or beside others
 RESCUED = "rescued"  # the stage of a document that is kept because a person wants it
 PAGE = 1_000
+TEXTS = 256  # documents that are read with their texts at a time
 LEVEL = 6  # of zlib: its default; half the size of level 1 at a third of the speed
 
 
@@ -271,6 +273,43 @@ def used_with(db: Database, hash: str) -> Row[Any] | None:
     query = select(document).where(document.c.hash == hash, document.c.state == KEPT)
     with db.reading() as connection:
         return connection.execute(query.order_by(document.c.seq).limit(1)).first()
+
+
+@dataclass(frozen=True, slots=True)
+class UsedDocument:
+    """A document that is used, as far as something is made of its text."""
+
+    hash: str
+    source: str
+    path: str
+    language: str
+    licence: str
+    licence_evidence: str
+    packed: bytes | None  # see `unpack`; None: its text was not kept, or not asked for
+
+
+def used(db: Database, language: str | None = None, texts: bool = True) -> Iterator[UsedDocument]:
+    """Give every document that is used, of one language or all, in the order of their hashes. Of equal ones
+    (there may be some until they are compared) the first by source and path."""
+    names = ("hash", "source", "path", "language", "licence", "licence_evidence")
+    packed = document_text.c.packed if texts else null()
+    joined = document.outerjoin(document_text, document_text.c.hash == document.c.hash)
+    query = select(*(document.c[name] for name in names), packed).select_from(joined)
+    query = query.where(document.c.state == KEPT).limit(TEXTS)
+    query = query.order_by(*(document.c[name] for name in ("hash", "source", "path", "harvest_id")))
+    if language is not None:
+        query = query.where(document.c.language == language)
+    last = ""
+    while True:
+        with db.reading() as connection:
+            page = connection.execute(query.where(document.c.hash > last)).all()
+        for row in page:
+            if row.hash != last:
+                last = row.hash
+                facts: Sequence[Any] = tuple(row)
+                yield UsedDocument(*facts)
+        if not page:
+            return
 
 
 # --- what a person said ---

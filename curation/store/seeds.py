@@ -37,14 +37,19 @@ def replace(connection: Connection, wanted: Sequence[SeedSnippet]) -> None:
 
 def remove(connection: Connection, ids: Sequence[str]) -> None:
     """Take seeds away, but for those that samples were made from."""
-    used_ids = select(sample.c.seed_id).where(sample.c.seed_id.is_not(None))
-    used = set(connection.execute(used_ids).scalars())
+    used = in_use(connection)
     joined = seed_place.join(seed, seed.c.id == seed_place.c.seed_id)
     query = select(seed_place.c.seq, seed.c.text, seed.c.path, seed.c.source).select_from(joined)
     for page in _pages([id for id in ids if id not in used]):
         search.forget_seeds(connection, connection.execute(query.where(seed.c.id.in_(page))).all())
         connection.execute(delete(seed_place).where(seed_place.c.seed_id.in_(page)))
         connection.execute(delete(seed).where(seed.c.id.in_(page)))
+
+
+def in_use(connection: Connection) -> set[str]:
+    """Give the ids of the seeds that samples were made from: nothing changes those any more."""
+    query = select(sample.c.seed_id).where(sample.c.seed_id.is_not(None))
+    return {str(id) for id in connection.execute(query).scalars()}
 
 
 def known(connection: Connection, methods: Sequence[str]) -> dict[str, Facts]:

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
-from curation.comment_functions import NOTE
 
 import jobs
 import ui
 from curation import prompt_shelf
 from curation.asking import TeacherSettings
 from curation.budget import TOKENS
+from curation.comment_functions import NOTE
 from curation.errors import CurationError
 from curation.generate import settings_of
 from curation.generation_browser import FAILED, KEPT, REJECTED, Standing, ledger, newest, standing
@@ -66,6 +66,7 @@ def _seeds() -> dict[str, Any]:
         max(1, total),
         min(total or 1, 1_000),
         key="generate_limit",
+        width=320,
         help="The first ones of the view in its order; without one, mixed: always the same way.",
     )
     told: dict[str, Any] = {"limit": int(limit)}
@@ -241,14 +242,18 @@ def _cost(found: Standing) -> None:
             "It costs five calls, and its samples stay."
         )
         return
-    with st.container(horizontal=True, gap="large"):
-        ui.show_fact("Tokens in all", ui.rough(estimate.tokens.middle), _range(estimate.tokens))
-        if estimate.money is not None:
-            ui.show_fact(
-                "Money", f"{estimate.money.middle:,.2f}", _range(estimate.money, lambda v: f"{v:,.2f}")
-            )
-        ui.show_fact("Time left", ui.duration(estimate.seconds.middle), _range(estimate.seconds, ui.duration))
-        ui.show_fact("Samples", ui.rough(estimate.kept.middle), _range(estimate.kept))
+    facts = [("Tokens in all", ui.rough(estimate.tokens.middle), _range(estimate.tokens))]
+    if estimate.money is not None:
+        facts.append(
+            ("Money", f"{estimate.money.middle:,.2f}", _range(estimate.money, lambda v: f"{v:,.2f}"))
+        )
+    facts += [
+        ("Time left", ui.duration(estimate.seconds.middle), _range(estimate.seconds, ui.duration)),
+        ("Samples", ui.rough(estimate.kept.middle), _range(estimate.kept)),
+    ]
+    for column, fact in zip(st.columns(6), facts, strict=False):
+        with column:
+            ui.show_fact(*fact)
     st.caption(_rests_on(estimate))
 
 
@@ -304,14 +309,21 @@ def _counts(found: Standing) -> None:
     if not found.items:
         return
     used = found.used
-    with st.container(horizontal=True, gap="large"):
-        ui.show_fact("Asked about", f"{found.items:,}", "seeds so far")
-        ui.show_fact("Samples", f"{found.count(KEPT):,}", _share(found.count(KEPT), found))
-        ui.show_fact("Rejected", f"{found.count(REJECTED):,}", _share(found.count(REJECTED), found))
-        ui.show_fact("Failed", f"{found.count(FAILED):,}", "no usable answer")
-        ui.show_fact("Tokens", ui.rough(used.tokens_in + used.tokens_out), _tokens(used))
-        if used.seconds:
-            ui.show_fact("A reply takes", f"{used.seconds:.1f} s", f"{used.attempts:,} calls made")
+    facts = [
+        ("Asked about", f"{found.items:,}", "seeds so far"),
+        ("Samples", f"{found.count(KEPT):,}", _share(found.count(KEPT), found)),
+        ("Rejected", f"{found.count(REJECTED):,}", _share(found.count(REJECTED), found)),
+        ("Failed", f"{found.count(FAILED):,}", "no usable answer"),
+        ("Tokens", ui.rough(used.tokens_in + used.tokens_out), _tokens(used)),
+        (
+            "A reply takes",
+            f"{used.seconds:.1f} s" if used.seconds else "unknown",
+            f"{used.attempts:,} calls made",
+        ),
+    ]
+    for column, fact in zip(st.columns(len(facts)), facts, strict=True):
+        with column:
+            ui.show_fact(*fact)
     with st.container(horizontal=True):
         ui.link("replies", "All replies", icon=":material/forum:", g=found.id)
         for state in (REJECTED, FAILED):
