@@ -18,7 +18,7 @@ import httpx2
 import openai
 
 from curation.call_outcome import EXCERPT, UNREACHABLE, Outcome, outcome_of
-from curation.teacher_key import redacted
+from curation.teacher_key import redacted, without_whole_key
 
 POOL = 8  # calls at once that share a pool of connections
 NO_KEY = "none"  # what the client wants to see where an endpoint needs no key; never sent
@@ -83,18 +83,14 @@ class Client:
         if len(response.content) > LONGEST_REPLY:
             told = f"a body of {len(response.content):,} bytes; {LONGEST_REPLY:,} are the most"
             return Outcome("failed", "bad_response", told, may_be_billed=True)
-        # Some endpoints repeat the caller's key, in what they say, in a body or an address (faults.md F25).
-        headers = {name.lower(): self._hidden(value) for name, value in response.headers.items()}
         try:
             text = response.text
         except (LookupError, ValueError, RuntimeError) as error:
             return Outcome("failed", "bad_response", f"a body that is no text ({type(error).__name__})")
-        # Some endpoints repeat the caller's key (faults.md F25). In a good reply only the key itself goes:
-        # what merely begins like one may be code that somebody wants.
-        if self._key:
-            is_good = 200 <= response.status_code < 300
-            text = text.replace(self._key, "[key]") if is_good else self._hidden(text)
-            headers = {name: self._hidden(value) for name, value in headers.items()}
+        # Some endpoints repeat the caller's key, in what they say, in a body or an address (faults.md F25).
+        headers = {name.lower(): self._hidden(value) for name, value in response.headers.items()}
+        is_good = 200 <= response.status_code < 300
+        text = without_whole_key(text, self._key or "") if is_good else self._hidden(text)
         return outcome_of(response.status_code, headers, headers.get("content-type", ""), text)
 
     def _hidden(self, text: str) -> str:
