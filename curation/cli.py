@@ -11,6 +11,7 @@ from curation import cli_frame
 from curation.cli_frame import Answer, Parser, add_command, folder_of, marks_of, workspace_of
 from curation.cli_generate import add_generate_commands
 from curation.cli_insights import add_insights_command
+from curation.cli_judge import add_judge_commands
 from curation.cli_output import Bar
 from curation.cli_samples import add_word_commands
 from curation.cli_seeds import add_seed_commands
@@ -211,6 +212,7 @@ def _parser() -> Parser:
     for add in (
         add_seed_commands,
         add_generate_commands,
+        add_judge_commands,
         _add_import,
         _add_clean,
         _add_near,
