@@ -28,6 +28,7 @@ from curation.judge import (
 from curation.prompt import Prompt, shipped
 from curation.records import Sample, digest
 from curation.sample_words import say
+from curation.stage import silent
 from curation.store import calls, generations, judgements, samples
 from curation.workspace import Workspace
 from jobs.steps import STEPS, check, title_of
@@ -386,6 +387,14 @@ def test_judge_from_the_terminal(
     for wrong in (("--name", "none"), ("--id", "abc"), ("--prompt", "none")):
         assert cli(*words, *wrong).status == 2
     assert teacher_server.hits == 3
+
+
+def test_the_judge_as_a_job(run: Run) -> None:
+    given = {"model": "m", "base_url": run.teacher.base_url, "ids": [id_of(0), TWIN]}
+    outcome = STEPS["judge"].run(run.workspace, given, silent)
+    report = outcome["report"]
+    assert outcome["ok"] and (report["judged"], report["calls"]) == (2, 0), "both were judged before"
+    assert report["scores"] == {"1": 2} and outcome["warnings"] == []
 
 
 def test_a_job_knows_the_settings_of_the_judge() -> None:
