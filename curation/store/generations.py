@@ -128,7 +128,8 @@ class Decided:
 def known_items(connection: Connection, id: str) -> set[tuple[str, int]]:
     """Give subject and draw of every item of a generation."""
     c = generation_item.c
-    return set(connection.execute(select(c.subject, c.draw).where(c.generation_id == id)).tuples())
+    query = select(c.subject, c.draw).where(c.generation_id == id)
+    return {(row.subject, row.draw) for row in connection.execute(query)}
 
 
 def want(connection: Connection, id: str, wanted: Sequence[Wanted]) -> None:
