@@ -8,9 +8,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from curation import prompt_shelf
+from curation.batch_log import BatchLog
+from curation.batch_round import MOST_CALLS, SLOWEST, BatchLimits, ask_in_batches
 from curation.budget import TOKENS, Budget, Prices
 from curation.call_log import Answer, CallLog
 from curation.call_outcome import Outcome, outcome_of
@@ -27,10 +29,11 @@ from curation.errors import WrongInput
 from curation.prompt import Prompt
 from curation.records import digest
 from curation.stage import Progress, Report, Stage, StageResult, run_stage
-from curation.store import calls, generations, runs
+from curation.store import batches, calls, generations, runs
 from curation.store.database import Connection, Database, Row
 from curation.store.generations import Decided, Wanted
 from curation.teacher import Call, Teacher, call_of
+from curation.teacher_batch import BatchTeacher
 from curation.workspace import Workspace
 
 CODE = "1"
@@ -59,6 +62,10 @@ class TeacherSettings:
     budget_money: float | None = None
     concurrency: int = 32
     deadline: float = 120.0  # seconds for one attempt
+    mode: Literal["now", "batch"] = "now"  # batch: the provider's batch API, within a day; the same calls
+    batch_size: int = MOST_CALLS
+    poll: float = SLOWEST  # seconds between two looks at a batch, at most
+    give_up_batches: bool = False  # count living batches as paid for and lost, and ask their calls anew
 
     def __post_init__(self) -> None:
         _check(self)
@@ -93,11 +100,14 @@ def _check(asked: TeacherSettings) -> None:
         raise WrongInput("Name the teacher's model with --model, as its endpoint calls it")
     bounds = {
         "--max-tokens": (asked.max_tokens, 1, CONTEXT), "--concurrency": (asked.concurrency, 1, 512),
-        "--deadline": (asked.deadline, 0.1, 3_600),
+        "--deadline": (asked.deadline, 0.1, 3_600), "--batch-size": (asked.batch_size, 1, MOST_CALLS),
+        "poll": (asked.poll, 0, 3_600),
     }  # fmt: skip
     for name, (value, low, high) in bounds.items():
         if not low <= value <= high:
             raise WrongInput(f"{name} {value} must be between {low} and {high:,}")
+    if asked.mode not in ("now", "batch"):
+        raise WrongInput(f"mode {asked.mode!r} is now or batch")
     if asked.temperature is not None and not 0 <= asked.temperature <= 2:
         raise WrongInput(f"--temperature {asked.temperature} must be between 0 and 2")
     if asked.token_field not in ("max_tokens", "max_completion_tokens"):
@@ -161,6 +171,7 @@ class Asking:
         self.db: Database = self.workspace.database
         self.id = generation_id(self.method.name, self.label, self.settings, self.prompt)
         self._expected: dict[str, tuple[Row[Any], Row[Any], bool]] = {}
+        self._in_batches: set[str] = set()  # calls that were not asked, because a living batch holds them
 
     def run_stage(self, said: Mapping[str, Any], show: Progress) -> StageResult:
         """Ask what was not answered yet; attach to another process that does. Raises WrongInput for an
@@ -183,17 +194,19 @@ class Asking:
             if asked.paused or asked.is_stopped:
                 break
         stopped = "Stopped by a person; go on whenever you like" if asked.is_stopped else None
+        paused = asked.paused or stopped or self._why_unasked()
         with self.db.transaction() as connection:
-            generations.pause(connection, self.id, asked.paused or stopped)
+            generations.pause(connection, self.id, paused)
         if asked.is_stopped:
             raise KeyboardInterrupt  # the stage tells it as it tells every Ctrl-C
-        report = {**report_of(self.db, self.id, self.wanted), "calls": made, "paused": asked.paused}
+        report = {**report_of(self.db, self.id, self.wanted), "calls": made, "paused": paused}
         with stage.finishing() as connection:
             runs.finish(connection, stage.run_id, report)
         return report
 
     def _open(self, stage: Stage) -> None:
-        """Write down what is wanted. Calls of a killed process are settled: nobody knows their replies."""
+        """Write down what is wanted. Calls of a killed process are settled: nobody knows their replies, but
+        for those in a batch."""
         facts = {
             "method": self.method.name, "name": self.label, "model": self.settings.model,
             "endpoint": self.settings.endpoint.base_url, "prompt_hash": self.prompt.hash,
@@ -202,6 +215,7 @@ class Asking:
         with self.db.transaction() as connection:
             prompt_shelf.keep(connection, self.prompt)
             generations.open_generation(connection, self.id, facts)
+            _settle_batches(connection, self.id, self.settings.give_up_batches)
             calls.settle_orphans(connection, self.id)
             known = generations.known_items(connection, self.id)
         new = [id for id in self.wanted if any((id, draw) not in known for draw in range(self.draws))]
@@ -283,25 +297,80 @@ class Asking:
 
     def _ask(self, stage: Stage, pages: Iterator[list[Call]]) -> Asked:
         with self.db.reading() as connection:
-            used = calls.spent(connection, self.id)
-        asked = self.settings
+            used, held = calls.spent(connection, self.id), batches.reserved(connection, self.id)
+        asked, url = self.settings, self.settings.endpoint.base_url
         budget = Budget(asked.budget_tokens, asked.prices, asked.budget_money, *used)
+        budget.hold(*held)
+        every, total = self._free(pages), len(self.wanted) * self.draws
+        if asked.mode == "batch":
+            log = BatchLog(self.db, self.id, self._keep, self._position_of)
+            sizes = BatchLimits(asked.batch_size, asked.poll)
+            with BatchTeacher(url, self.key, asked.deadline) as batch_teacher:
+                return ask_in_batches(batch_teacher, every, log, budget, sizes, stage.progress, total)
+        teacher = Teacher(url, self.key, asked.deadline, asked.concurrency)
         limits = Limits(asked.concurrency, asked.deadline)
-        teacher = Teacher(asked.endpoint.base_url, self.key, asked.deadline, asked.concurrency)
-        every = (call for page in pages for call in page)
         return ask_all(
             teacher, every, lambda: CallLog(self.db, self.id, self._keep), budget, limits,
-            stage.progress, len(self.wanted) * self.draws,
+            stage.progress, total,
         )  # fmt: skip
+
+    def _free(self, pages: Iterator[list[Call]]) -> Iterator[Call]:
+        """Give the calls that no living batch holds, whichever generation made it: they are under way."""
+        for page in pages:
+            with self.db.reading() as connection:
+                held = batches.held(connection, [call.id for call in page])
+            self._in_batches |= held
+            for call in page:
+                if call.id not in held:
+                    yield call
+                else:
+                    del self._expected[call.id]
+
+    def _why_unasked(self) -> str | None:
+        """Say that calls wait for a batch that nobody follows now."""
+        with self.db.reading() as connection:
+            held = batches.held(connection, self._in_batches)
+        told = "Their replies are fetched with --batch, by the generation that made it"
+        return f"Calls that are in a batch which has not ended: {len(held):,}. {told}" if held else None
+
+    def _position_of(self, call: Call) -> int:
+        """Give the item that a call answers. It may be answered days later: see `_recalled`."""
+        return int(self._expected.pop(call.id)[0].position)
+
+    def _recalled(self, connection: Connection, ids: Sequence[str]) -> None:
+        """Read what calls in batches are to answer; not of subjects that are gone."""
+        rows = batches.items_of(connection, self.id, ids)
+        found = self.method.subjects(connection, [row.subject for row in rows])
+        for row in rows:
+            if row.subject in found:
+                self._expected[row.asked_id] = (row, found[row.subject], row.asked_id != row.call_id)
 
     def _keep(self, connection: Connection, answers: Sequence[Answer]) -> None:
         """Decide on final answers, in the transaction that writes them down: neither is ever there without
         the other."""
-        finals = []
-        for call, outcome in answers:
-            item, subject, is_repair = self._expected.pop(call.id)
-            finals.append(Final(call, outcome, item, subject, is_repair))
-        generations.decide(connection, self.id, self.method.keep(connection, finals))
+        if unknown := [call.id for call, _ in answers if call.id not in self._expected]:
+            self._recalled(connection, unknown)
+        finals = [
+            Final(call, outcome, *self._expected.pop(call.id))
+            for call, outcome in answers
+            if call.id in self._expected
+        ]
+        if finals:
+            generations.decide(connection, self.id, self.method.keep(connection, finals))
+
+
+def _settle_batches(connection: Connection, id: str, give_up: bool) -> None:
+    """Drop batches that were never created. With `give_up` close the others, too, as paid for and lost."""
+    for one in batches.living(connection, id):
+        if one.state == batches.WRITTEN:
+            told = "The process stopped before the batch was created; nothing was billed"
+            ending = batches.Ending(batches.DROPPED, told, "batch_dropped", told, is_lost=False)
+        elif give_up:
+            told = "A person gave the batch up; it may have been billed"
+            ending = batches.Ending(batches.GIVEN_UP, told, "batch_given_up", told, is_lost=True)
+        else:
+            continue
+        batches.end(connection, one.name, ending, {})
 
 
 def outcome_in(row: Row[Any]) -> Outcome:
@@ -329,6 +398,7 @@ def report_of(db: Database, id: str, wanted: Sequence[str]) -> Report:
     with db.reading() as connection:
         found = generations.items(connection, id, wanted)
         used = calls.totals(connection, id)
+        made = batches.of_generation(connection, id)
     states: dict[str, Counter[str]] = {state: Counter() for state in generations.STATES}
     for one in found:
         states[one.state][one.reason or ""] += 1
@@ -344,5 +414,10 @@ def report_of(db: Database, id: str, wanted: Sequence[str]) -> Report:
         "tokens_in": int(used.tokens_in),
         "tokens_out": int(used.tokens_out),
         "tokens_lost": int(used.lost_in + used.lost_out),
+        "batches": [
+            {"id": one.id or one.name, "state": one.state, "calls": one.calls, "lines": one.report,
+             "message": one.message}
+            for one in made
+        ],
         "paused": None,
-    }
+    }  # fmt: skip
