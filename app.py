@@ -39,6 +39,7 @@ def _menu() -> dict[str, list["st.Page"]]:  # type: ignore[name-defined]
             page("clean", "Exact duplicates", "content_copy"),
             page("near-duplicates", "Near-duplicates", "difference"),
             page("decontaminate", "Contamination", "science"),
+            page("insights", "Insights", "bar_chart"),
             page("review", f"Review{_count(questions)}", "rate_review"),
         ],
         "Train": [

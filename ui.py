@@ -26,6 +26,7 @@ from curation.endpoint import default_endpoint, read_endpoint
 from curation.errors import CurationError, DamagedWorkspace
 from curation.errors import WrongInput as WrongInput
 from curation.hidden_characters import hidden_in, revealed
+from curation.insight_browser import InsightBrowser
 from curation.pair_browser import PairBrowser
 from curation.records import question_of
 from curation.store import browsing, runs, samples, seeds, versions
@@ -49,6 +50,7 @@ PAGES = {
     "clean": "pages/curate/clean.py",
     "near-duplicates": "pages/curate/near_duplicates.py",
     "decontaminate": "pages/curate/decontaminate.py",
+    "insights": "pages/curate/insights.py",
     "review": "pages/curate/review.py",
     "datasets": "pages/train/datasets.py",
     "train": "pages/train/train.py",
@@ -90,7 +92,7 @@ def workspace() -> Workspace:
         )
     if now != file:
         opened.database.close()
-        for cached in (_open, _funnel, _places, _review_counts, _pairs, _newest_is_current):
+        for cached in (_open, _funnel, _places, _review_counts, _pairs, _insights, _newest_is_current):
             cached.clear()
         opened, _ = _open(folder())
     return opened
@@ -172,6 +174,17 @@ def pair_browser() -> PairBrowser | None:
     """Give the stored pairs of the current run; None when near-duplicates never ran."""
     run = runs.current(workspace().database, "near-duplicates")
     return None if run is None else _pairs(str(folder()), run.id)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _insights(path: str, run_id: int) -> InsightBrowser | None:
+    return InsightBrowser.open(workspace())
+
+
+def insight_browser() -> InsightBrowser | None:
+    """Give what the insights measured; None when they never ran. Raises DamagedWorkspace."""
+    run = runs.current(workspace().database, "insights")
+    return None if run is None else _insights(str(folder()), run.id)
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
@@ -837,7 +850,7 @@ def _component(name: str) -> Any:
     return st.components.v2.component(f"winnow_{name}", css=css, js=js)
 
 
-_FACETS, _CODE = _component("facets"), _component("code")
+_FACETS, _CODE, _HISTOGRAMS = _component("facets"), _component("code"), _component("histograms")
 FACET_ROWS = 8  # values of a facet that are shown at first
 FACET_MOST = 200  # that can be unfolded; the rest is only counted
 _RANGE = re.compile(r"(\d{1,6})-(\d{1,6})", re.ASCII)
@@ -924,6 +937,79 @@ def _pick(key: str, clear: Sequence[str]) -> None:
     elif picked["chosen"] and (pressed is None or pressed == known):
         value = ""
     set_query(clear, **{field: value})
+
+
+def panel(
+    title: str,
+    note: str,
+    bars: Sequence[Mapping[str, Any]],
+    ticks: Sequence[tuple[float, str]],
+    lines: Sequence[tuple[float, str, str]] = (),
+    height: int = 80,
+) -> dict[str, Any]:
+    """Describe a histogram of `panel_bar`s. Places on its axis go from 0 to 1.
+
+    `ticks`: place and label. `lines`: place, kind ("mean" or "published") and label; labels stand one below
+    the other above the bars, so that near ones can be read.
+    """
+    labelled = [label for _, _, label in lines if label]
+    above = 13 * len(labelled) + 2 if labelled else 0
+    return {
+        "title": revealed(title),
+        "note": revealed(note),
+        "bars": list(bars),
+        "ticks": [{"at": at, "label": label} for at, label in ticks],
+        "marks": [
+            {"at": at, "kind": kind, "label": label, "top": 13 * labelled.index(label) if label else above}
+            for at, kind, label in lines
+        ],
+        "height": height + above,
+        "above": above,
+    }
+
+
+def panel_bar(
+    query: Mapping[str, str], rows: int, share: float, chosen: bool, outside: bool, title: str
+) -> dict[str, Any]:
+    """Describe a bar, `share` of the panel high: a press puts its query into the address, a second one takes
+    it out."""
+    return {
+        "query": dict(query),
+        "rows": rows,
+        "share": share,
+        "chosen": chosen,
+        "outside": outside,
+        "title": revealed(title),
+    }
+
+
+def show_histograms(
+    panels: Sequence[Mapping[str, Any]], key: str, columns: int = 1, clear: Sequence[str] = ()
+) -> None:
+    """Show panels; a press on a bar filters by it, with the shift key up to it."""
+    fields = {name for one in panels for bar in one["bars"] for name in bar["query"]}
+    _HISTOGRAMS(
+        data={"panels": list(panels), "columns": columns},
+        key=key,
+        on_pick_change=lambda: _pick_bar(key, fields, clear),
+    )
+
+
+def _pick_bar(key: str, fields: set[str], clear: Sequence[str]) -> None:
+    picked = st.session_state[key].pick
+    if not picked:
+        return
+    query = {name: str(value) for name, value in dict(picked["query"]).items() if name in fields}
+    if picked["chosen"] and not picked["extend"]:
+        set_query(clear, **dict.fromkeys(query, ""))
+        return
+    ranges = {name for name, value in query.items() if range_of(value)}
+    same = all(st.query_params.get(name) == value for name, value in query.items() if name not in ranges)
+    for name in ranges if picked["extend"] and same else ():
+        known, pressed = range_of(st.query_params.get(name)), range_of(query[name])
+        if known and pressed:
+            query[name] = f"{min(known[0], pressed[0])}-{max(known[1], pressed[1])}"
+    set_query(clear, **query)
 
 
 def code_card(

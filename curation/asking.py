@@ -6,8 +6,9 @@ wanted, written down before anything is sent. An item waits until the answer to 
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from typing import Any, Literal, Protocol
 
 from curation import prompt_shelf
@@ -166,6 +167,8 @@ class Asking:
     wanted: Sequence[str]  # ids of subjects, in order
     draws: int
     key: str | None
+    limits: Limits = field(default_factory=Limits)
+    open_teacher: Callable[[str, str | None, float, int], Teacher] = Teacher
 
     def __post_init__(self) -> None:
         self.db: Database = self.workspace.database
@@ -182,24 +185,21 @@ class Asking:
             check_key_may_travel(endpoint)
         request = runs.Request(f"{self.method.name}:{self.id[:16]}", said, digest(*self.wanted), CODE)
         result = run_stage(self.workspace, request, self._run, show, again=True)
-        result.report = {**report_of(self.db, self.id, self.wanted), **result.report}
+        result.report = {**report_of(self.db, self.id, self.wanted, self.draws), **result.report}
         return result
 
     def _run(self, stage: Stage) -> Report:
         self._open(stage)
-        made, asked = 0, Asked()
-        for pages in (self._first_calls(), self._repairs()):
-            asked = self._ask(stage, pages)
-            made += asked.attempts
-            if asked.paused or asked.is_stopped:
-                break
+        asked = self._ask(stage)
         stopped = "Stopped by a person; go on whenever you like" if asked.is_stopped else None
         paused = asked.paused or stopped or self._why_unasked()
         with self.db.transaction() as connection:
+            calls.settle_orphans(connection, self.id)  # those that a stop gave up in flight
             generations.pause(connection, self.id, paused)
         if asked.is_stopped:
             raise KeyboardInterrupt  # the stage tells it as it tells every Ctrl-C
-        report = {**report_of(self.db, self.id, self.wanted), "calls": made, "paused": paused}
+        counted = report_of(self.db, self.id, self.wanted, self.draws)
+        report = {**counted, "calls": asked.attempts, "paused": paused}
         with stage.finishing() as connection:
             runs.finish(connection, stage.run_id, report)
         return report
@@ -277,7 +277,9 @@ class Asking:
         for row in generations.stream_items(self.db, self.id, (generations.REJECTED,)):
             if row.repair_id is not None or not self.method.may_be_repaired(row.reason):
                 continue
-            if row.subject not in wanted:
+            if generations.REPAIR in row.evidence and not self.settings.retry_failed:
+                continue  # asked once already, in vain
+            if row.subject not in wanted or row.draw >= self.draws:
                 continue
             with self.db.reading() as connection:
                 subject = self.method.subjects(connection, [row.subject]).get(row.subject)
@@ -295,24 +297,46 @@ class Asking:
             else:
                 yield [call]
 
-    def _ask(self, stage: Stage, pages: Iterator[list[Call]]) -> Asked:
+    def _ask(self, stage: Stage) -> Asked:
+        passes = [self._free(pages) for pages in (self._first_calls(), self._repairs())]
+        if self.settings.mode == "batch":
+            return self._ask_in_batches(stage, passes)
+        for number, every in enumerate(passes):
+            if (first := next(every, None)) is not None:
+                return self._ask_all(stage, [chain([first], every), *passes[number + 1 :]])
+        return Asked()  # without a process to ask with, which takes a second to start
+
+    def _ask_all(self, stage: Stage, passes: Sequence[Iterator[Call]]) -> Asked:
+        asked = self.settings
+        limits = replace(self.limits, concurrency=asked.concurrency, deadline=asked.deadline)
+        teacher = self.open_teacher(asked.endpoint.base_url, self.key, asked.deadline, asked.concurrency)
+        return ask_all(
+            teacher, passes, lambda: CallLog(self.db, self.id, self._keep), self._budget(), limits,
+            stage.progress, len(self.wanted) * self.draws,
+        )  # fmt: skip
+
+    def _ask_in_batches(self, stage: Stage, passes: Sequence[Iterator[Call]]) -> Asked:
+        """Ask in batches, one pass after the other; living batches are followed even if no call is free."""
+        asked, total = self.settings, len(self.wanted) * self.draws
+        log = BatchLog(self.db, self.id, self._keep, self._position_of)
+        sizes = BatchLimits(asked.batch_size, asked.poll)
+        came_to, attempts = Asked(), 0
+        with BatchTeacher(asked.endpoint.base_url, self.key, asked.deadline) as teacher:
+            for every in passes:
+                came_to = ask_in_batches(teacher, every, log, self._budget(), sizes, stage.progress, total)
+                attempts += came_to.attempts
+                if came_to.paused or came_to.is_stopped:
+                    break
+        return replace(came_to, attempts=attempts)
+
+    def _budget(self) -> Budget:
+        """Give what is left to spend: living batches hold the worst case of their calls."""
         with self.db.reading() as connection:
             used, held = calls.spent(connection, self.id), batches.reserved(connection, self.id)
-        asked, url = self.settings, self.settings.endpoint.base_url
+        asked = self.settings
         budget = Budget(asked.budget_tokens, asked.prices, asked.budget_money, *used)
         budget.hold(*held)
-        every, total = self._free(pages), len(self.wanted) * self.draws
-        if asked.mode == "batch":
-            log = BatchLog(self.db, self.id, self._keep, self._position_of)
-            sizes = BatchLimits(asked.batch_size, asked.poll)
-            with BatchTeacher(url, self.key, asked.deadline) as batch_teacher:
-                return ask_in_batches(batch_teacher, every, log, budget, sizes, stage.progress, total)
-        teacher = Teacher(url, self.key, asked.deadline, asked.concurrency)
-        limits = Limits(asked.concurrency, asked.deadline)
-        return ask_all(
-            teacher, every, lambda: CallLog(self.db, self.id, self._keep), budget, limits,
-            stage.progress, total,
-        )  # fmt: skip
+        return budget
 
     def _free(self, pages: Iterator[list[Call]]) -> Iterator[Call]:
         """Give the calls that no living batch holds, whichever generation made it: they are under way."""
@@ -324,7 +348,7 @@ class Asking:
                 if call.id not in held:
                     yield call
                 else:
-                    del self._expected[call.id]
+                    self._expected.pop(call.id, None)
 
     def _why_unasked(self) -> str | None:
         """Say that calls wait for a batch that nobody follows now."""
@@ -392,11 +416,11 @@ def said_of(settings: TeacherSettings) -> dict[str, Any]:
     return {**said, "base_url": settings.endpoint.base_url}
 
 
-def report_of(db: Database, id: str, wanted: Sequence[str]) -> Report:
+def report_of(db: Database, id: str, wanted: Sequence[str], draws: int) -> Report:
     """Count what became of what was asked: requested = kept + rejected + failed + waiting. `tokens` are those
     of the whole generation; `calls`, those of this run, are filled in by it."""
     with db.reading() as connection:
-        found = generations.items(connection, id, wanted)
+        found = [one for one in generations.items(connection, id, wanted) if one.draw < draws]
         used = calls.totals(connection, id)
         made = batches.of_generation(connection, id)
     states: dict[str, Counter[str]] = {state: Counter() for state in generations.STATES}

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from curation.call_outcome import EXCERPT, Outcome, outcome_of
-from curation.teacher import Call
+from curation.call_outcome import EXCERPT, Outcome, outcome_of, plain
+from curation.teacher import Call, body_of
 
 URL = "/v1/chat/completions"
 # Codes of requests that were never executed. OpenAI charges for completed work only ("Batch API FAQ",
@@ -20,8 +20,7 @@ Clean = Callable[[str, bool], str]
 
 def request_line(call: Call) -> bytes:
     """Write a call as a line, its id as `custom_id`. All ASCII: no character can end the line early."""
-    body = {"model": call.model, "messages": list(call.messages), **call.parameters}
-    said = {"custom_id": call.id, "method": "POST", "url": URL, "body": body}
+    said = {"custom_id": call.id, "method": "POST", "url": URL, "body": body_of(call)}
     return json.dumps(said).encode("ascii") + b"\n"
 
 
@@ -33,7 +32,7 @@ def read_line(text: str, clean: Clean) -> tuple[str, Outcome] | None:
     except (ValueError, RecursionError):
         return None
     id = value.get("custom_id") if isinstance(value, dict) else None
-    return (id, _outcome(value, clean)) if isinstance(id, str) else None
+    return (plain(id), _outcome(value, clean)) if isinstance(id, str) else None
 
 
 def _outcome(value: Mapping[str, Any], clean: Clean) -> Outcome:
@@ -41,10 +40,12 @@ def _outcome(value: Mapping[str, Any], clean: Clean) -> Outcome:
     status = response.get("status_code") if isinstance(response, dict) else None
     if isinstance(response, dict) and isinstance(status, int) and not isinstance(status, bool):
         body = response.get("body")
-        said = clean(body if isinstance(body, str) else json.dumps(body), 200 <= status < 300)
+        said = clean(plain(body) if isinstance(body, str) else json.dumps(body), 200 <= status < 300)
         return outcome_of(status, {}, "application/json", said)
     if isinstance(error, dict):
-        code, said = (clean(str(error.get(name) or ""), False)[:EXCERPT] for name in ("code", "message"))
+        code, said = (
+            clean(plain(str(error.get(name) or "")), False)[:EXCERPT] for name in ("code", "message")
+        )
         reason = code if code in UNASKED else "batch_error"
         return Outcome("later", reason, ": ".join(filter(None, (code, said))) or "no reason given")
     told = clean(json.dumps(value), False)

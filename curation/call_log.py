@@ -163,7 +163,7 @@ def _answered(one: Answered) -> AnsweredCall:
     if outcome.completion is None:
         return AnsweredCall(
             one.call.id, calls.FAILED if outcome.kind == "failed" else calls.LOST, outcome.body,
-            outcome.reason, outcome.message, is_lost=outcome.may_be_billed,
+            outcome.reason, outcome.message, None, *(outcome.billed or (0, 0)), is_lost=outcome.may_be_billed,
         )  # fmt: skip
     return AnsweredCall(
         one.call.id, calls.DONE, outcome.body, None, None, outcome.completion.finish_reason,
@@ -174,6 +174,8 @@ def _answered(one: Answered) -> AnsweredCall:
 
 def used_by(call: Call, outcome: Outcome) -> tuple[int, int]:
     """Give the tokens in and out that an attempt used; where the reply names none, a bound of them."""
+    if outcome.billed is not None:
+        return outcome.billed
     if outcome.completion is None:
         return (call.worst_in, call.worst_out) if outcome.may_be_billed else (0, 0)
     said = outcome.completion

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 from curation.budget import Budget
 from curation.call_log import Answered, CallLog, used_by
-from curation.call_outcome import Outcome
+from curation.call_outcome import UNREACHABLE, Outcome
 from curation.stage import Progress
 from curation.teacher import Call, Teacher
-from curation.throttle import Throttle
+from curation.throttle import FIRST_WAIT, Throttle
 
-ATTEMPTS = 8  # of one call in one run; an answer of "too fast" is none
+ATTEMPTS = 8  # of one call in one run; "too fast" is none, nor is a connection that was never made
 PATIENCE = 600.0  # seconds without any answer after which the run pauses; waiting that was asked for is none
 DRAIN = 6.0  # seconds that calls in flight get when a person stops: a worker is killed after 7
 BAD_IN_A_ROW = 10  # unusable replies before the first good one: that is no teacher
@@ -34,6 +34,8 @@ class Limits:
     deadline: float = 120.0  # seconds for one attempt, whole
     attempts: int = ATTEMPTS
     patience: float = PATIENCE
+    first_wait: float = FIRST_WAIT
+    drain: float = DRAIN
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Asked:
 
 def ask_all(
     teacher: Teacher,
-    calls: Iterable[Call],
+    passes: Iterable[Iterator[Call]],
     log: Callable[[], CallLog],
     budget: Budget,
     limits: Limits,
@@ -58,20 +60,20 @@ def ask_all(
 ) -> Asked:
     """Ask calls until each is final or the round pauses. The first Ctrl-C lets calls in flight end.
 
-    Raises what the store raises.
+    A pass begins when every call of the one before is final. Raises what the store raises.
     """
-    return asyncio.run(_ask(teacher, calls, log, budget, limits, show, total))
+    return asyncio.run(_ask(teacher, passes, log, budget, limits, show, total))
 
 
 async def _ask(
-    teacher: Teacher, calls: Iterable[Call], log: Callable[[], CallLog], budget: Budget, limits: Limits,
-    show: Progress, total: int,
+    teacher: Teacher, passes: Iterable[Iterator[Call]], log: Callable[[], CallLog], budget: Budget,
+    limits: Limits, show: Progress, total: int,
 ) -> Asked:  # fmt: skip
     async with teacher:
         with log() as opened:
             round = _Round(teacher, opened, budget, limits, show, total)
             with _stopped_by_ctrl_c(round.stop):
-                await round.run(iter(calls))
+                await round.run(passes)
     return round.asked
 
 
@@ -88,14 +90,22 @@ def _stopped_by_ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGINT)
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A call whose turn it is, and what came of it before."""
+
+    call: Call
+    tries: int = 0  # that count
+    failing_since: float | None = None
+
+
 @dataclass(order=True, slots=True)
 class _Again:
     """A call that is to be tried again."""
 
     at: float
     number: int
-    call: Call = field(compare=False)
-    tries: int = field(compare=False)
+    turn: _Turn = field(compare=False)
 
 
 class _Round:
@@ -107,7 +117,7 @@ class _Round:
         self.asked = Asked()
         self._teacher, self._log, self._budget, self._limits = teacher, log, budget, limits
         self._show, self._total = show, total
-        self._throttle = Throttle(limits.concurrency)
+        self._throttle = Throttle(limits.concurrency, limits.first_wait)
         self._fresh: Iterator[Call] = iter(())
         self._has_no_fresh = False
         self._flying: set[asyncio.Task[None]] = set()
@@ -116,7 +126,7 @@ class _Round:
         self._final = 0
         self._good = self._bad = 0
         self._answered_at = time.monotonic()
-        self._held: tuple[Call, int] | None = None  # taken, and the budget has no room for it now
+        self._held: _Turn | None = None  # taken, and the budget has no room for it now
         self._wake = asyncio.Event()
         self._error: BaseException | None = None
 
@@ -124,46 +134,51 @@ class _Round:
         self.asked.is_stopped = True
         self._wake.set()
 
-    async def run(self, fresh: Iterator[Call]) -> None:
-        self._fresh = fresh
+    async def run(self, passes: Iterable[Iterator[Call]]) -> None:
+        for fresh in passes:
+            self._fresh, self._has_no_fresh = fresh, False
+            await self._pass()
+            if self._is_over:
+                break
+        await self._drain()
+        if self._error is not None:
+            raise self._error
+
+    async def _pass(self) -> None:
         while not self._is_over:
-            while len(self._flying) < int(self._throttle.limit) and (taken := self._next()) is not None:
-                task = asyncio.create_task(self._slot(*taken))
+            while len(self._flying) < int(self._throttle.limit) and (turn := self._next()) is not None:
+                task = asyncio.create_task(self._slot(turn))
                 self._flying.add(task)
                 task.add_done_callback(self._landed)
                 self.asked.at_once = max(self.asked.at_once, len(self._flying))
             if not self._flying and self._held is not None and time.monotonic() >= self._throttle.open_at:
-                call = self._held[0]
+                call = self._held.call
                 self._pause_with("budget", self._budget.used_up(call.worst_in + call.worst_out))
             elif not self._flying and not self._again and self._held is None and self._has_no_fresh:
-                break
+                return
             await self._pause()
-        await self._drain()
-        if self._error is not None:
-            raise self._error
 
     @property
     def _is_over(self) -> bool:
         return self.asked.paused is not None or self.asked.is_stopped or self._error is not None
 
-    def _next(self) -> tuple[Call, int] | None:
+    def _next(self) -> _Turn | None:
         """Take the next call that may be sent now, its worst case reserved; None: none may."""
         now = time.monotonic()
-        taken = None if self._is_over or now < self._throttle.open_at else self._take(now)
-        if taken is not None and not self._budget.reserve(taken[0].worst_in, taken[0].worst_out):
-            self._held, taken = taken, None
-        return taken
+        turn = None if self._is_over or now < self._throttle.open_at else self._take(now)
+        if turn is not None and not self._budget.reserve(turn.call.worst_in, turn.call.worst_out):
+            self._held, turn = turn, None
+        return turn
 
-    def _take(self, now: float) -> tuple[Call, int] | None:
+    def _take(self, now: float) -> _Turn | None:
         if self._held is not None:
-            taken, self._held = self._held, None
-            return taken
+            turn, self._held = self._held, None
+            return turn
         if self._again and self._again[0].at <= now:
-            one = heapq.heappop(self._again)
-            return one.call, one.tries
+            return heapq.heappop(self._again).turn
         call = None if self._has_no_fresh else next(self._fresh, None)
         self._has_no_fresh = call is None
-        return None if call is None else (call, 0)
+        return None if call is None else _Turn(call)
 
     def _landed(self, task: "asyncio.Task[None]") -> None:
         self._flying.discard(task)
@@ -171,20 +186,22 @@ class _Round:
         self._error = self._error or error
         self._wake.set()
 
-    async def _slot(self, call: Call, tries: int) -> None:
+    async def _slot(self, turn: _Turn) -> None:
         """Send calls, one after the other. An answer and the row of the call that follows it are written in
         one commit, so that what flies or is not yet on the disk is never more than the slots."""
-        await self._log.write(None, call)
+        await self._log.write(None, turn.call)
         while True:
-            outcome, seconds = await self._attempt(call)
-            outcome = self._given_up(outcome, tries)
-            self._note(call, outcome, tries)
+            outcome, seconds = await self._attempt(turn.call)
+            outcome = self._given_up(outcome, turn)
+            self._note(outcome, turn)
             has_room = len(self._flying) <= int(self._throttle.limit)
             following = self._next() if has_room else None
-            await self._log.write(Answered(call, outcome, seconds), following[0] if following else None)
+            await self._log.write(
+                Answered(turn.call, outcome, seconds), following.call if following else None
+            )
             if following is None:
                 return
-            call, tries = following
+            turn = following
 
     async def _attempt(self, call: Call) -> tuple[Outcome, float]:
         reserved = (call.worst_in, call.worst_out)
@@ -198,32 +215,40 @@ class _Round:
             self._budget.settle(reserved, used)
         return outcome, time.monotonic() - began
 
-    def _given_up(self, outcome: Outcome, tries: int) -> Outcome:
-        """Make a call that failed too often a failed one; being too fast is not its fault."""
-        if outcome.kind != "later" or outcome.is_limit or tries + 1 < self._limits.attempts:
+    def _given_up(self, outcome: Outcome, turn: _Turn) -> Outcome:
+        """Make a call that failed too often a failed one; being too fast is not its fault.
+
+        Nor is it when no other call was answered meanwhile and nothing can be billed: then the teacher is
+        away, and it is for the patience to end it.
+        """
+        if outcome.kind != "later" or _is_free(outcome) or turn.tries + 1 < self._limits.attempts:
             return outcome
-        told = f"gave up after {tries + 1} attempts: {outcome.message}"
+        is_away = turn.failing_since is not None and self._answered_at < turn.failing_since
+        if is_away and not outcome.may_be_billed:
+            return outcome
+        told = f"gave up after {turn.tries + 1} attempts: {outcome.message}"
         return Outcome("failed", f"gave_up_{outcome.reason}", told, may_be_billed=outcome.may_be_billed)
 
-    def _note(self, call: Call, outcome: Outcome, tries: int) -> None:
+    def _note(self, outcome: Outcome, turn: _Turn) -> None:
         now = time.monotonic()
         if outcome.kind == "stop":
             self._pause_with(outcome.reason, outcome.message)
         elif outcome.kind == "later":
-            self._try_again(call, outcome, tries, now)
+            self._try_again(outcome, turn, now)
         else:
             self._final += 1
             self._judge_teacher(outcome, now)
             self._show("asking the teacher", self._final, self._total)
 
-    def _try_again(self, call: Call, outcome: Outcome, tries: int, now: float) -> None:
+    def _try_again(self, outcome: Outcome, turn: _Turn, now: float) -> None:
         if outcome.is_limit:
             self._throttle.too_fast(now, outcome.wait)
         else:
             self._throttle.broken(now, outcome.wait)
-            tries += 1
+        tries = turn.tries if _is_free(outcome) else turn.tries + 1
         wait = self._throttle.backoff(tries) if outcome.wait is None else outcome.wait
-        heapq.heappush(self._again, _Again(now + wait, next(self._number), call, tries))
+        again = _Turn(turn.call, tries, now if turn.failing_since is None else turn.failing_since)
+        heapq.heappush(self._again, _Again(now + wait, next(self._number), again))
         quiet_since = max(self._answered_at, self._throttle.asked_until)
         if now - quiet_since > self._limits.patience:
             told = f"The teacher did not answer for {now - quiet_since:,.0f} s: {outcome.message}"
@@ -249,9 +274,9 @@ class _Round:
     async def _pause(self) -> None:
         """Wait until something ends, or may begin."""
         now = time.monotonic()
-        if self._throttle.open_at - now > 2:
-            left = self._throttle.open_at - now
-            self._show(f"waiting {left:,.0f} s, as the teacher asked", self._final, self._total)
+        if (left := self._throttle.open_at - now) > 2:
+            why = "as the teacher asked" if self._throttle.asked_until > now else "nothing works at present"
+            self._show(f"waiting {left:,.0f} s, {why}", self._final, self._total)
         times = [self._throttle.open_at] if self._throttle.open_at > now else []
         times += [self._again[0].at] if self._again else []
         wait = min([LOOK * 4, *(max(0.005, at - now) for at in times)])
@@ -261,10 +286,16 @@ class _Round:
 
     async def _drain(self) -> None:
         """Let what flies end, so that nothing paid for is lost; then give the rest up."""
-        until = time.monotonic() + (DRAIN if self.asked.is_stopped else self._limits.deadline + DRAIN)
+        drain = self._limits.drain
+        until = time.monotonic() + (drain if self.asked.is_stopped else self._limits.deadline + drain)
         while self._flying and time.monotonic() < until and self._error is None:
             await asyncio.wait(list(self._flying), timeout=LOOK)
         for task in list(self._flying):
             task.cancel()
         if self._flying:
-            await asyncio.wait(list(self._flying), timeout=DRAIN)
+            await asyncio.wait(list(self._flying), timeout=drain)
+
+
+def _is_free(outcome: Outcome) -> bool:
+    """Whether an attempt says nothing about its call."""
+    return outcome.is_limit or outcome.reason == UNREACHABLE

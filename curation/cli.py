@@ -10,6 +10,7 @@ from typing import Any
 from curation import cli_frame
 from curation.cli_frame import Answer, Parser, add_command, folder_of, marks_of, workspace_of
 from curation.cli_generate import add_generate_commands
+from curation.cli_insights import add_insights_command
 from curation.cli_output import Bar
 from curation.cli_seeds import add_seed_commands
 from curation.errors import WrongInput
@@ -213,6 +214,7 @@ def _parser() -> Parser:
         _add_clean,
         _add_near,
         _add_decontaminate,
+        add_insights_command,
         _add_review,
         _add_assemble,
         _add_rest,

@@ -115,7 +115,8 @@ def pin_benchmarks(db: Database, specs: Sequence[str]) -> list[str]:
     loaded: dict[str, LoadedBenchmark] = {}
     names = []
     for spec in specs:
-        name, file = parse_benchmark(spec)
+        # A name that was loaded before needs no file, also one of a person's own.
+        name, file = (spec, None) if pinned.pinned(db, spec) is not None else parse_benchmark(spec)
         names.append(name)
         known = pinned.pinned(db, name)
         if known is not None and file is None:

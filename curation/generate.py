@@ -16,7 +16,7 @@ from curation.reply import METHOD, REPAIRABLE, sample_of, verdict_on
 from curation.stage import Progress, StageResult, silent
 from curation.store import generations, samples, seeds
 from curation.store.database import Connection, Row
-from curation.store.generations import FAILED, KEPT, REJECTED, Decided
+from curation.store.generations import FAILED, KEPT, REJECTED, REPAIR, Decided
 from curation.store.seed_browsing import SeedQuery, seed_ids
 from curation.teacher import Call
 from curation.workspace import Workspace
@@ -73,12 +73,20 @@ def generate(
     no seed or the endpoint cannot be; a teacher that cannot be used pauses the generation instead, which the
     report says.
     """
+    return carry_out(prepare(workspace, settings, key), settings, show)
+
+
+def prepare(workspace: Workspace, settings: Settings, key: str | None) -> Asking:
+    """Say what is to be asked, and of whom. Raises WrongInput when there is no seed or no such prompt."""
     prompt = prompt_shelf.prompt_for(workspace, METHOD, settings.prompt)
     method = OssInstruct(prompt, settings)
     wanted = wanted_seeds(workspace, settings)
-    asking = Asking(workspace, method, settings, prompt, settings.label, wanted, settings.draws, key)
+    return Asking(workspace, method, settings, prompt, settings.label, wanted, settings.draws, key)
+
+
+def carry_out(asking: Asking, settings: Settings, show: Progress = silent) -> StageResult:
     result = asking.run_stage(said_of(settings), show)
-    result.warnings = [*result.warnings, *_alarms(workspace, asking.id)]
+    result.warnings = [*result.warnings, *_alarms(asking.workspace, asking.id)]
     return result
 
 
@@ -132,7 +140,7 @@ class OssInstruct:
         for one in finals:
             verdict = verdict_on(one.outcome)
             if one.is_repair and verdict.state == FAILED:  # what the first reply said still holds
-                told = {**one.item.evidence, "repair": one.outcome.message}
+                told = {**one.item.evidence, REPAIR: one.outcome.message}
                 decided.append(Decided(one.item.position, REJECTED, one.item.reason, told, parser=PARSER))
                 continue
             if one.is_repair and verdict.state != KEPT:

@@ -10,7 +10,7 @@ from curation.instruction_flags import flags_in
 from curation.oss_instruct import PARSER, Parsed, parse
 from curation.records import Sample
 from curation.store.database import Row
-from curation.store.generations import FAILED, KEPT, REJECTED
+from curation.store.generations import FAILED, KEPT, REJECTED, REPAIR
 from curation.teacher import Call
 
 # A second request for the same answer may mend these; a refusal or an answer cut off it would not.
@@ -56,7 +56,7 @@ class Verdict:
 
     def after_repair(self) -> "Verdict":
         """Say that it was asked for once more, in vain."""
-        return replace(self, evidence={**self.evidence, "repair": "asked once more, in vain"})
+        return replace(self, evidence={**self.evidence, REPAIR: "asked once more, in vain"})
 
 
 def verdict_on(outcome: Outcome) -> Verdict:

@@ -71,13 +71,18 @@ def call_of(
     return Call(id, draw, model, endpoint, prompt_hash, messages, parameters)
 
 
+def body_of(call: Call) -> dict[str, Any]:
+    """Give what is posted."""
+    return {"model": call.model, "messages": list(call.messages), **call.parameters}
+
+
 class Teacher:
     """A connection to an endpoint. Use it in one event loop, `async with`."""
 
     def __init__(self, base_url: str, key: str | None, deadline: float = 120.0, most: int = 64) -> None:
         """`key` goes down the pipe, into no environment; `deadline`: seconds that an attempt may take in all;
         `most`: calls at once."""
-        self._about = {"base_url": base_url, "key": key, "deadline": deadline, "most": most}
+        self._about: dict[str, Any] = {"base_url": base_url, "key": key, "deadline": deadline, "most": most}
         self._deadline = deadline
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
         self._number = 0
@@ -116,9 +121,8 @@ class Teacher:
         number = self._number
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        body = {"model": call.model, "messages": list(call.messages), **call.parameters}
         try:
-            self._say([number, body])
+            self._say([number, body_of(call)])
             async with asyncio.timeout(self._deadline + GRACE):
                 return await answer
         except TimeoutError:
@@ -151,5 +155,9 @@ def _died() -> SourceUnavailable:
 
 
 def _outcome(said: Mapping[str, Any]) -> Outcome:
-    completion = said["completion"]
-    return Outcome(**{**said, "completion": None if completion is None else Completion(**completion)})
+    completion, billed = said["completion"], said["billed"]
+    read = {
+        "completion": None if completion is None else Completion(**completion),
+        "billed": None if billed is None else tuple(billed),
+    }
+    return Outcome(**{**said, **read})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from curation.batch_lines import URL
-from curation.call_outcome import EXCERPT, Outcome
+from curation.call_outcome import EXCERPT, UNREACHABLE, Outcome, plain
 from curation.failpoints import failpoint
 from curation.teacher_client import client_options, failure, hidden, read_response
 
@@ -23,7 +23,7 @@ HEADERS = (
     "host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length",
     "transfer-encoding",
 )  # fmt: skip
-NEVER_MADE = ("unreachable", "rate_limited")  # reasons for which a request that makes a batch made none
+NEVER_MADE = (UNREACHABLE, "rate_limited")  # reasons for which a request that makes a batch made none
 SHORT = 256  # characters of an id or a status; theirs have far fewer
 
 
@@ -178,7 +178,7 @@ def _look(value: dict[str, Any]) -> Look:
     total, answered, failed = (_number(counts.get(name)) for name in ("total", "completed", "failed"))
     return Look(
         _text_of(value, "id"), _text_of(value, "status"),
-        tuple(one for one in files if isinstance(one, str) and one), total, answered, failed,
+        tuple(plain(one) for one in files if isinstance(one, str) and one), total, answered, failed,
         _wrongs(value.get("errors")),
     )  # fmt: skip
 
@@ -187,7 +187,7 @@ def _text_of(value: dict[str, Any], name: str) -> str:
     found = value.get(name)
     if not isinstance(found, str) or not 0 < len(found) <= SHORT:
         raise Unanswered(_bad(json.dumps(value)))
-    return found
+    return plain(found)
 
 
 def _bad(text: str) -> Outcome:
@@ -203,8 +203,9 @@ def _wrongs(errors: Any) -> str:
     """Say what was wrong with a batch's requests, the first few."""
     data = errors.get("data") if isinstance(errors, dict) else None
     found = [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
-    return "; ".join(
+    told = "; ".join(
         (f"line {one['line']}: " if isinstance(one.get("line"), int) else "")
         + str(one.get("message") or one.get("code") or "no reason given")[:EXCERPT]
         for one in found[:3]
     )
+    return plain(told)

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from curation.call_outcome import EXCERPT, Outcome, outcome_of
+from curation.call_outcome import EXCERPT, UNREACHABLE, Outcome, outcome_of
 from curation.teacher_key import HIDDEN, redacted
 
 NO_KEY = "none"  # what the client wants to see where an endpoint needs no key; never sent
+LONGEST_REPLY = 2 << 20  # bytes: 8,192 tokens are 100 KB; written as JSON, twice, it is 24 times that at most
 
 
 def client_options(base_url: str, key: str | None, deadline: float) -> dict[str, Any]:
@@ -33,18 +34,20 @@ def _unreachable(error: Exception, key: str | None) -> Outcome:
     name = type(cause).__name__ if cause is not None else type(error).__name__
     told = hidden(str(cause or error), key)[:EXCERPT] or name
     is_unmade = name in ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
-    reason = "unreachable" if is_unmade else "broken_off"
+    reason = UNREACHABLE if is_unmade else "broken_off"
     return Outcome("later", reason, f"{name}: {told}", may_be_billed=not is_unmade)
 
 
 def read_response(response: Any, key: str | None) -> Outcome:
     """Read what came back for a call, whatever it is."""
-    headers = {name.lower(): value for name, value in response.headers.items()}
     try:
+        if len(response.content) > LONGEST_REPLY:
+            told = f"a body of {len(response.content):,} bytes; {LONGEST_REPLY:,} are the most"
+            return Outcome("failed", "bad_response", told, may_be_billed=True)
         text = response.text
     except (LookupError, ValueError, RuntimeError) as error:
         return Outcome("failed", "bad_response", f"a body that is no text ({type(error).__name__})")
-    headers = {name: hidden(value, key) for name, value in headers.items()}
+    headers = {name.lower(): hidden(value, key) for name, value in response.headers.items()}
     text = hidden(text, key, is_good=200 <= response.status_code < 300)
     return outcome_of(response.status_code, headers, headers.get("content-type", ""), text)
 

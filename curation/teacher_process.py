@@ -36,6 +36,10 @@ class Client:
         self._turn = 0
         self._hide = {} if key else {"Authorization": openai.Omit()}
 
+    async def close(self) -> None:
+        for one in self._clients:
+            await one.close()
+
     async def ask(self, body: Mapping[str, Any]) -> Outcome:
         """Send a call once. Never raises for what a server or a network may do."""
         try:

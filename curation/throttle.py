@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 FIRST = 16  # calls at once to begin with
 WINDOW = 1.0  # seconds in which several complaints count as one: they answer the same burst
 TROUBLE = 5  # errors in a row, of any call, from which the whole run waits
+FIRST_WAIT = 1.0  # seconds before a second try, at most; doubled before each that follows
 LONGEST = 60.0  # seconds between two tries while nothing works
 
 
@@ -18,6 +19,7 @@ class Throttle:
     complaint, then one more call for each whole round that went well."""
 
     most: int  # calls at once, as a person allows
+    first_wait: float = FIRST_WAIT
     limit: float = 0.0
     open_at: float = 0.0  # before that nothing is sent
     asked_until: float = 0.0  # the part of it that the server asked for
@@ -39,21 +41,23 @@ class Throttle:
     def too_fast(self, now: float, wait: float | None) -> None:
         """Note a 429; `wait` is what the server asks for, and holds for all calls."""
         self._halve(now)
-        if wait is not None:
-            self.asked_until = max(self.asked_until, now + wait)
-            self.open_at = max(self.open_at, now + wait)
+        self._wait_as_asked(now, wait)
 
     def broken(self, now: float, wait: float | None) -> None:
         """Note an error of the server or the network. After several in a row one call at a time tries."""
         self._halve(now)
         self._errors += 1
-        if wait is not None:
-            self.open_at = max(self.open_at, now + wait)
+        self._wait_as_asked(now, wait)
         if self._errors >= TROUBLE and now >= self.open_at:
             self.open_at = now + self.backoff(self._closings)
             self._closings += 1
             self.limit = 1.0
             self._has_met_limit = False  # what comes back grows quickly again
+
+    def _wait_as_asked(self, now: float, wait: float | None) -> None:
+        if wait is not None:
+            self.asked_until = max(self.asked_until, now + wait)
+            self.open_at = max(self.open_at, self.asked_until)
 
     def _halve(self, now: float) -> None:
         if now - self._halved_at >= WINDOW:
@@ -62,6 +66,7 @@ class Throttle:
         self._has_met_limit = True
 
     def backoff(self, tries: int) -> float:
-        """Give the seconds before try number `tries` + 1: 1, 2, 4 ... 60, of which half is chance."""
-        whole = min(LONGEST, 2.0 ** min(tries, 10))
+        """Give the seconds before another try: up to 1, 2, 4 ... 60 after so many (0, 1, 2 ...) in vain, of
+        which half is chance."""
+        whole = min(LONGEST, self.first_wait * 2.0 ** min(tries, 10))
         return whole * (0.5 + self.chance.random() / 2)

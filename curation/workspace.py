@@ -9,7 +9,7 @@ from curation.errors import SourceUnavailable, WrongInput
 from curation.store.database import Database
 
 DATABASE = "winnow.sqlite"
-FOLDERS = ("embeddings", "pairs", "datasets", "models", "runs", "logs")
+FOLDERS = ("embeddings", "pairs", "insights", "datasets", "models", "runs", "logs")
 RESERVE = 1 << 30  # bytes that must stay free on the disk (faults.md R11)
 
 
@@ -41,6 +41,10 @@ class Workspace:
         return self.folder / "pairs"
 
     @property
+    def insights(self) -> Path:
+        return self.folder / "insights"
+
+    @property
     def datasets(self) -> Path:
         return self.folder / "datasets"
 
@@ -59,6 +63,6 @@ class Workspace:
 
     def sweep(self) -> None:
         """Remove what killed writers left behind; what living ones are writing stays."""
-        for name in ("embeddings", "pairs", "datasets"):
+        for name in ("embeddings", "pairs", "insights", "datasets"):
             for folder in [self.folder / name, *(self.folder / name).glob("*/")]:
                 sweep_partial(folder)

@@ -115,6 +115,14 @@ def _run_decontaminate(workspace: Workspace, given: dict[str, Any], show: Show) 
     return _outcome(step.decontaminate(workspace, step.Settings(**given), show))
 
 
+def _run_insights(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.insights import Settings as InsightSettings
+    from curation.insights import insights
+
+    given["sets"] = tuple(given.get("sets") or ())
+    return _outcome(insights(workspace, InsightSettings(**given), show))
+
+
 def _run_assemble(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
     from curation.assemble import Settings as AssembleSettings
     from curation.assemble import assemble
@@ -184,6 +192,10 @@ def _benchmark_names(settings: Settings) -> str:
     return ", ".join(str(one).split("=")[0] for one in settings.get("benchmarks", ()))
 
 
+def _benchmark_name(settings: Settings) -> str:
+    return str(settings.get("benchmark") or "a benchmark").split("=")[0]
+
+
 def _asked_about(settings: Settings) -> str:
     if settings.get("method") == "comment-function":
         return "Make comment-function pairs"
@@ -243,6 +255,11 @@ STEPS: dict[str, Step] = {
         ("benchmarks", "detectors", "low", "high", "budget", "model"),
         _run_decontaminate,
         ("benchmarks",),
+    ),
+    "insights": Step(
+        lambda given: f"Measure rows beside {_benchmark_name(given)}",
+        ("benchmark", "sets", "categories", "model"),
+        _run_insights,
     ),
     "assemble": Step(
         lambda given: f"Freeze {given.get('name')}",
@@ -306,6 +323,8 @@ def settled(settings: Settings) -> dict[str, Any]:
     source = plain.get("source")
     if isinstance(source, str) and os.path.exists(os.path.expanduser(source)) and source != "installed":
         plain["source"] = os.path.abspath(os.path.expanduser(source))
+    if isinstance(plain.get("benchmark"), str):
+        plain["benchmark"] = _settled_benchmark(plain["benchmark"])
     if isinstance(plain.get("benchmarks"), list):
         plain["benchmarks"] = [_settled_benchmark(str(one)) for one in plain["benchmarks"]]
     return plain

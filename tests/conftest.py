@@ -1,11 +1,15 @@
 """Fixtures that more than one test file uses."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from curation.workspace import Workspace
+from tests.generating import Generating, seeded
 from tests.loopback_teacher import LoopbackTeacher, loopback_teacher
+from tests.made_up_seeds import in_sections
 from tests.workspaces import CommandLine
 
 
@@ -14,6 +18,22 @@ def teacher_server() -> Iterator[LoopbackTeacher]:
     """A teacher on loopback that answers well; set its `faults` or `reply` to change that."""
     with loopback_teacher() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def seeded_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with 60 seeds, to be copied."""
+    folder = tmp_path_factory.mktemp("seeded") / "workspace"
+    seeded(folder).database.close()
+    return folder
+
+
+@pytest.fixture
+def generating(seeded_folder: Path, tmp_path: Path) -> Iterator[Generating]:
+    """A workspace with 60 seeds of its own, and a teacher who answers as OSS-Instruct asks."""
+    shutil.copytree(seeded_folder, tmp_path / "workspace")
+    with loopback_teacher(in_sections) as server:
+        yield Generating(Workspace(tmp_path / "workspace"), server)
 
 
 @pytest.fixture

@@ -363,6 +363,7 @@ class _Handler(BaseHTTPRequestHandler):
             key = self.headers.get("Authorization", "").removeprefix("Bearer ")
             return self._send(fault, fault.body.replace("{key}", key).encode())
         text = self.teacher.reply(body)
+        self.teacher._bill(body, text)
         if body.get("stream"):
             self._send_stream(fault, _stream(body, text, fault))
         else:
@@ -434,6 +435,7 @@ class LoopbackTeacher:
         model: str = "loopback",
         delay: float = 0.0,
         seconds: float = 300.0,
+        port: int = 0,
     ) -> None:
         self.reply = reply
         self.faults = faults  # may be changed between calls; a list counts from request 0
@@ -445,12 +447,13 @@ class LoopbackTeacher:
         self.requests: list[Request] = []
         self.errors: list[BaseException] = []
         self.peak_in_flight = 0
+        self.billed = 0  # tokens, in and out, of every completion that it wrote, whether it arrived or not
         self.closing = threading.Event()
         self._flying = 0
         self._asked = 0
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, threading.Thread] = {}
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.teacher = self
         self.port: int = self._server.server_address[1]
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
@@ -492,6 +495,16 @@ class LoopbackTeacher:
     def hits(self) -> int:
         return len(self.completions)
 
+    @property
+    def in_flight(self) -> int:
+        """The requests for a completion that it is answering now."""
+        with self._lock:
+            return self._flying
+
+    def _bill(self, body: dict[str, Any], text: str) -> None:
+        with self._lock:
+            self.billed += _words(body.get("messages")) + _words(text)
+
     def _work(self, body: dict[str, Any]) -> tuple[int, Any]:
         """Answer a request of a batch: by the same reply and plan as a completion that is asked for now."""
         with self._lock:
@@ -499,7 +512,9 @@ class LoopbackTeacher:
             fault = self._fault(index, prompt_hash(body.get("messages"))) or GOOD
         if fault.body is not None:
             return fault.status, json.loads(fault.body)
-        return 200, _completion(body, self.reply(body), fault)
+        text = self.reply(body)
+        self._bill(body, text)
+        return 200, _completion(body, text, fault)
 
     def _record(self, handler: _Handler, body: Any, asked: bool = False) -> Fault | None:
         headers = {name.lower(): value for name, value in handler.headers.items()}
@@ -557,9 +572,13 @@ def loopback_teacher(
     model: str = "loopback",
     delay: float = 0.0,
     seconds: float = 300.0,
+    port: int = 0,
 ) -> Iterator[LoopbackTeacher]:
-    """Run a teacher for the length of a block. Raises what `reply` or the plan raised in it."""
-    teacher = LoopbackTeacher(reply, faults, model=model, delay=delay, seconds=seconds)
+    """Run a teacher for the length of a block. Raises what `reply` or the plan raised in it.
+
+    `port`: 0 for any that is free.
+    """
+    teacher = LoopbackTeacher(reply, faults, model=model, delay=delay, seconds=seconds, port=port)
     teacher.start()
     try:
         yield teacher

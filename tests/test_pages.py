@@ -20,6 +20,7 @@ from curation.clean import clean
 from curation.decontaminate import Settings as ContaminationSettings
 from curation.decontaminate import decontaminate
 from curation.errors import DamagedWorkspace
+from curation.generate import generate, settings_of
 from curation.import_samples import import_samples
 from curation.near_duplicates import Settings as NearSettings
 from curation.near_duplicates import near_duplicates
@@ -31,6 +32,8 @@ from curation.workspace import DATABASE, Workspace
 from tests import big_workspace
 from tests.browser.stores import keep_vectors, paired_vectors
 from tests.faults import environment
+from tests.loopback_teacher import finished, html_page, loopback_teacher
+from tests.made_up_seeds import in_sections
 from tests.seed_projects import MIT, source_of, write, write_project
 from tests.workspaces import ROOT, TASKS, small_set, write_jsonl
 from training import run as runs
@@ -53,11 +56,15 @@ PAGES = {
     "harvest": "pages/create/harvest.py",
     "seeds": "pages/create/seeds.py",
     "documents": "pages/create/documents.py",
+    "generate": "pages/create/generate.py",
+    "replies": "pages/create/replies.py",
+    "prompts": "pages/create/prompts.py",
     "samples": "pages/create/samples.py",
     "row": "pages/create/row.py",
     "clean": "pages/curate/clean.py",
     "near-duplicates": "pages/curate/near_duplicates.py",
     "decontaminate": "pages/curate/decontaminate.py",
+    "insights": "pages/curate/insights.py",
     "review": "pages/curate/review.py",
     "datasets": "pages/train/datasets.py",
     "train": "pages/train/train.py",
@@ -67,7 +74,7 @@ PAGES = {
     "jobs": "pages/jobs/jobs.py",
     "settings": "pages/settings/settings.py",
 }
-TITLES = {"clean": "Exact duplicates", "decontaminate": "Contamination"}
+TITLES = {"prompts": "Prompt bench", "clean": "Exact duplicates", "decontaminate": "Contamination"}
 DAMAGED = {
     "t": "abc", "at": "-1", "open": "99999999999", "item": "nope", "id": "nope", "after": "%00\x00",
     "before": "1-", "sort": "nope", "place": "nope", "stage": "nope", "reason": "nope", "name": "nope",
@@ -77,6 +84,7 @@ DAMAGED = {
     "recipe": "nope", "method": "nope", "set_batch": "-1", "set_epochs": "nan", "set_targets": "\x00",
     "set_nope": "1", "language": "nope", "source": "\x00", "licence": "<b>", "lines": "9-1", "seed": "nope",
     "document": "nope", "state": "nope", "harvest_id": "nope", "policy": "nope", "many": "nope",
+    "way": "nope", "g": "nope", "reply": "-1", "flag": "nope", "ids": "nope,\x00", "p0": "nope", "pair": "0",
 }  # fmt: skip
 
 
@@ -128,6 +136,9 @@ def harvested_store(folder: Path) -> None:
     add_seeds(workspace, str(write_project(folder.parent / "project")), SeedSettings(workers=1))
     write(folder.parent / "unlicensed", "a.py", source_of("Python", 700))
     add_seeds(workspace, str(folder.parent / "unlicensed"), SeedSettings(workers=1))
+    with loopback_teacher(in_sections, [None, finished("length"), html_page()]) as teacher:
+        asked = {"model": "loopback", "base_url": teacher.base_url, "limit": 8, "concurrency": 1}
+        generate(workspace, settings_of(asked), None)
 
 
 def trained_store(folder: Path) -> None:
@@ -235,6 +246,23 @@ def test_a_damaged_address_gives_a_message_or_the_default(
 # --- seeds ---
 
 SEED_PAGES = ("harvest", "seeds", "documents")
+
+
+def test_the_pages_of_generation_tell_what_became_of_every_seed(opened: Callable[..., AppTest]) -> None:
+    app = opened("harvested", "generate")
+    is_well(app)
+    assert not app.error
+    told = shown(app)
+    assert "111 seeds" in told and "loopback" in str([one.value for one in app.text_input])
+    assert "Ledger" in str([one.label for one in app.expander])
+    app = opened("harvested", "replies")
+    (table,) = (one.value for one in app.dataframe)
+    assert table["Why not"].tolist()[:3] == [
+        "", "cut off at the longest length allowed", "not in the form of a completion"
+    ]  # fmt: skip
+    assert table[""].tolist() == ["samples", "rejected", "failed", *["samples"] * 5]
+    app = opened("harvested", "replies", state="failed")
+    assert "1 reply fit" in shown(app) and "Sign in to the network" in shown(app)
 
 
 @pytest.mark.parametrize("page", SEED_PAGES)

@@ -12,13 +12,14 @@ import pytest
 
 from curation.batch_lines import read_line, request_line
 from curation.errors import StageCancelled, WrongInput
-from curation.generate import Settings, generate
+from curation.generate import Settings, carry_out, prepare
 from curation.stage import Progress, StageResult, silent
 from curation.store import seeds
 from curation.store.database import Database
 from curation.teacher import call_of
 from curation.workspace import Workspace
 from tests.faults import KILLED, run
+from tests.generating import QUICK, Near
 from tests.loopback_batches import BatchPlan
 from tests.loopback_teacher import (
     Fault,
@@ -72,7 +73,10 @@ def ask(
     **said: Any,
 ) -> StageResult:
     given = {"model": "loopback", "base_url": teacher.base_url, "mode": "batch", "poll": POLL, **said}
-    return generate(workspace, Settings(**given), key, show)
+    settings = Settings(**given)
+    asking = prepare(workspace, settings, key)
+    asking.limits, asking.open_teacher = QUICK, Near  # of what is asked now
+    return carry_out(asking, settings, show)
 
 
 def rows(db: Database, query: str) -> list[tuple[Any, ...]]:
@@ -212,12 +216,12 @@ def test_lines_are_told_apart(teacher: LoopbackTeacher, tmp_path: Path) -> None:
 
     of_another = teacher.batches.files["file-1"].decode().splitlines()[0]
     other = json.dumps({**json.loads(of_another), "response": {"status_code": 200, "body": {}}})
-    lines = ("{first}", other, '{"custom_id": "x"}', "{torn", "", "[]")
+    lines = ("{first}", other, '{"custom_id": "x"}', '{"custom_id": "\\ud800"}', "{torn", "", "[]")
     teacher.batches.plans = [BatchPlan(), BatchPlan(more_lines=lines, refused=1)]
     report = ask(workspace, teacher).report
 
     assert report["batches"][1]["lines"] == {
-        "done": 3, "failed": 1, "doubled": 1, "of_another_batch": 1, "unknown": 1, "unreadable": 2,
+        "done": 3, "failed": 1, "doubled": 1, "of_another_batch": 1, "unknown": 2, "unreadable": 2,
     }  # fmt: skip
     assert (report["kept"], report["failed"], report["waiting"]) == (5, {"refused_request": 1}, 0)
     assert report["paused"] is None and len(samples(workspace)) == 5
@@ -366,12 +370,12 @@ def test_another_generation_does_not_pay_for_what_a_batch_holds(
 
 # Where the process dies, what the teacher has by then, and how the batch is on record.
 EDGES = {
-    "teacher.answered:kill:1": ((1, 0), "written"),  # it is up, and we do not know
     "teacher.answered:kill:2": ((3, 1), "uploaded"),  # it is created, and we do not know
     "teacher.answered:kill:5": ((3, 1), "created"),  # replies are kept, what was refused is not
 }
 MORE_EDGES = {
     "teacher.send:kill:1": ((0, 0), "written"),
+    "teacher.answered:kill:1": ((1, 0), "written"),  # it is up, and we do not know
     "teacher.send:kill:2": ((1, 0), "uploaded"),
     "teacher.send:kill:3": ((3, 1), "created"),
     "teacher.answered:kill:4": ((3, 1), "created"),  # replies are here, and none is kept
@@ -580,6 +584,7 @@ def line(**said: Any) -> str:
         (line(response={"status_code": True}), "failed", "bad_response"),
         (line(error={"code": "batch_expired", "message": "m"}), "later", "batch_expired"),
         (line(error={"code": "what\never", "message": ["m"]}), "later", "batch_error"),
+        (line(error={"code": "\ud800", "message": "\udfff"}), "later", "batch_error"),
         (line(error={}), "later", "batch_error"),
         (line(), "failed", "bad_response"),
     ],
@@ -587,6 +592,7 @@ def line(**said: Any) -> str:
 def test_a_line_comes_to_one_outcome(text: str, kind: str, reason: str) -> None:
     read = read_line(text, lambda said, is_good: said)
     assert read is not None and (read[0], read[1].kind, read[1].reason) == ("c", kind, reason)
+    assert read[1].message.encode(), "half a character cannot be stored"
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", "[1]", '{"custom_id": 3}', "{}", "[" * 100_000])

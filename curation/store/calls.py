@@ -57,15 +57,22 @@ def unpack(packed: bytes) -> str:
 
 
 def write_sent(connection: Connection, generation_id: str, calls: Sequence[SentCall]) -> None:
-    """Note that these are about to be sent; one that was sent before counts another attempt."""
+    """Note that these are about to be sent; one that was sent before counts another attempt.
+
+    Who asks again pays for all of it. A call that was answered stays as it is.
+    """
     if not calls:
         return
     at = now()
     statement = insert_or_update(teacher_call)
     statement = statement.on_conflict_do_update(
         index_elements=["id"],
-        set_={"state": SENT, "attempts": teacher_call.c.attempts + 1, "sent_at": at},
-    )
+        set_={
+            "state": SENT, "attempts": teacher_call.c.attempts + 1, "sent_at": at,
+            "generation_id": statement.excluded.generation_id,
+        },
+        where=teacher_call.c.state != DONE,
+    )  # fmt: skip
     connection.execute(statement, [
         {
             "id": one.id, "generation_id": generation_id, "state": SENT, "draw": one.draw, "attempts": 1,
@@ -84,8 +91,7 @@ def write_answered(connection: Connection, calls: Sequence[AnsweredCall]) -> Non
         return
     c, at = teacher_call.c, now()
     facts = (
-        "state", "reason", "message", "finish_reason", "tokens_in", "tokens_out", "tokens_cached",
-        "is_guessed", "seconds",
+        "state", "reason", "message", "finish_reason", "tokens_cached", "is_guessed", "seconds",
     )  # fmt: skip
     statement = (
         update(teacher_call)
@@ -93,6 +99,9 @@ def write_answered(connection: Connection, calls: Sequence[AnsweredCall]) -> Non
         .values(
             **{name: bindparam(f"new_{name}") for name in facts},
             reply=func.coalesce(bindparam("new_reply"), c.reply),
+            # Added up: a useless reply before this one was paid for, too.
+            tokens_in=c.tokens_in + bindparam("more_in"),
+            tokens_out=c.tokens_out + bindparam("more_out"),
             lost_in=c.lost_in + bindparam("times_lost") * c.worst_in,
             lost_out=c.lost_out + bindparam("times_lost") * c.worst_out,
             answered_at=at,
@@ -101,6 +110,7 @@ def write_answered(connection: Connection, calls: Sequence[AnsweredCall]) -> Non
     connection.execute(statement, [
         {
             "call": one.id, "times_lost": int(one.is_lost),
+            "more_in": one.tokens_in, "more_out": one.tokens_out,
             "new_reply": None if one.reply is None else pack(one.reply),
             **{f"new_{name}": getattr(one, name) for name in facts},
         }

@@ -116,12 +116,15 @@ class Facts:
             found.setdefault(names[at // len(others)], {})[others[at % len(others)]] = int(numbers[at])
         return found
 
-    def histogram(self, name: str, mask: Mask) -> list[Bar]:
-        """Count rows by a measure, in bars that are the same whatever is masked."""
+    def histogram(self, name: str, mask: Mask, starts: Sequence[int] | None = None) -> list[Bar]:
+        """Count rows by a measure, in bars that are the same whatever is masked.
+
+        `starts`: where the bars begin, the first at or below the least value (else chosen by the values).
+        """
         measure = self._measures[name]
         if not len(measure):
             return []
-        starts = _starts(int(measure.min()), int(measure.max()))
+        starts = starts or _starts(int(measure.min()), int(measure.max()))
         places = np.searchsorted(starts, measure[mask], "right") - 1
         numbers = np.bincount(places, minlength=len(starts))
         ends = [*(start - 1 for start in starts[1:]), max(starts[-1], int(measure.max()))]
@@ -203,9 +206,9 @@ class View:
         """Count rows by a text: the filters of the others apply, its own does not."""
         return self.facts.counts(name, self.mask(without=name))
 
-    def histogram(self, name: str) -> list[Bar]:
+    def histogram(self, name: str, starts: Sequence[int] | None = None) -> list[Bar]:
         """Count rows by a measure: the filters of the others apply, its own does not."""
-        return self.facts.histogram(name, self.mask(without=name))
+        return self.facts.histogram(name, self.mask(without=name), starts)
 
 
 def _coded(column: Sequence[Any]) -> tuple[list[str], Numbers]:

@@ -21,6 +21,7 @@ from curation.store.tables import (
 PAGE = 500
 WAITING, KEPT, REJECTED, FAILED = "waiting", "kept", "rejected", "failed"
 STATES = (KEPT, REJECTED, FAILED, WAITING)
+REPAIR = "repair"  # in an item's evidence: what came of asking once more, when it did not help
 
 
 # --- prompts ---
@@ -129,7 +130,7 @@ def known_items(connection: Connection, id: str) -> set[tuple[str, int]]:
     """Give subject and draw of every item of a generation."""
     c = generation_item.c
     query = select(c.subject, c.draw).where(c.generation_id == id)
-    return {(row.subject, row.draw) for row in connection.execute(query)}
+    return {(one.subject, one.draw) for one in connection.execute(query)}
 
 
 def want(connection: Connection, id: str, wanted: Sequence[Wanted]) -> None:
