@@ -11,10 +11,11 @@ from curation.errors import WrongInput
 
 MODEL_VARIABLE = "OPENAI_MODEL"
 FACETS = ("language", "source", "licence")  # of seeds
-SETTINGS = (
-    "limit", "draws", "prompt", "temperature", "max_tokens", "budget_tokens", "price_in", "price_out",
-    "budget_money", "concurrency", "deadline", "token_field", "retry_failed", "batch_size", "give_up_batches",
+TEACHER = (  # options that are settings of the same name
+    "prompt", "temperature", "max_tokens", "budget_tokens", "price_in", "price_out", "budget_money",
+    "concurrency", "deadline", "token_field", "retry_failed",
 )  # fmt: skip
+SETTINGS = ("limit", "draws", "batch_size", "give_up_batches", *TEACHER)
 
 
 def _generate(args: argparse.Namespace, bar: Bar) -> Answer:
@@ -66,9 +67,9 @@ def add_generate_commands(commands: Any) -> None:
     )
     parser.add_argument("--draws", type=int, metavar="N", help="replies for each seed (default 1)")
     parser.add_argument("--name", help="label of the samples (default: the method)")
-    _add_teacher(parser)
+    add_teacher(parser)
     _add_batch(parser)
-    _add_budget(parser)
+    add_budget(parser)
     parser.add_argument("--search", default="", help="only seeds with these words")
     for name in FACETS:
         parser.add_argument(f"--{name}", help=f"only seeds of this {name}")
@@ -79,7 +80,8 @@ def add_generate_commands(commands: Any) -> None:
                         help="which seeds come first (default mixed)")  # fmt: skip
 
 
-def _add_teacher(parser: argparse.ArgumentParser) -> None:
+def add_teacher(parser: argparse.ArgumentParser, most_tokens: int = 2_500) -> None:
+    """Add the options that say whom to ask, and how."""
     parser.add_argument("--model", help=f"as the endpoint calls it (default: {MODEL_VARIABLE})")
     parser.add_argument(
         "--base-url",
@@ -90,12 +92,12 @@ def _add_teacher(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--prompt", metavar="NAME", help="its name or hash (default: the one in use)")
     parser.add_argument("--temperature", type=float, metavar="T", help="default 0, as published")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="of a reply (default 2500)")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help=f"of a reply (default {most_tokens})")
     parser.add_argument("--token-field", choices=("max_tokens", "max_completion_tokens"),
                         help="what the endpoint calls that bound")  # fmt: skip
     parser.add_argument("--no-seed", action="store_true", help="send no `seed`: some endpoints refuse it")
     parser.add_argument("--no-repair", action="store_true",
-                        help="do not ask once more for a reply that lacks a section")  # fmt: skip
+                        help="do not ask once more for a reply that cannot be read")  # fmt: skip
     parser.add_argument("--retry-failed", action="store_true", help="ask again what failed before")
     parser.add_argument("--concurrency", type=int, metavar="N", help="calls at once at most (default 32)")
     parser.add_argument("--deadline", type=float, metavar="S", help="seconds for one reply (default 120)")
@@ -115,7 +117,8 @@ def _add_batch(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_budget(parser: argparse.ArgumentParser) -> None:
+def add_budget(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what it may take."""
     parser.add_argument("--budget-tokens", type=int, metavar="N",
                         help="tokens, in and out, of this generation in all (default 1000000); it pauses "
                         "before it could pass them")  # fmt: skip
