@@ -15,7 +15,7 @@ TEACHER = (  # options that are settings of the same name
     "prompt", "temperature", "max_tokens", "budget_tokens", "price_in", "price_out", "budget_money",
     "concurrency", "deadline", "token_field", "retry_failed",
 )  # fmt: skip
-SETTINGS = ("limit", "draws", *TEACHER)
+SETTINGS = ("limit", "draws", "batch_size", "give_up_batches", *TEACHER)
 
 
 def _generate(args: argparse.Namespace, bar: Bar) -> Answer:
@@ -32,7 +32,7 @@ def _generate(args: argparse.Namespace, bar: Bar) -> Answer:
     name = {"name": args.name} if args.name else {}
     settings = Settings(
         model=model, base_url=args.base_url or "", seeds=query, repair=not args.no_repair,
-        send_seed=not args.no_seed, **given, **name,
+        send_seed=not args.no_seed, mode="batch" if args.batch else "now", **given, **name,
     )  # fmt: skip
     key = key_from_environment(settings.endpoint)
     notes = [] if key else [why_no_key(settings.endpoint)]
@@ -68,6 +68,7 @@ def add_generate_commands(commands: Any) -> None:
     parser.add_argument("--draws", type=int, metavar="N", help="replies for each seed (default 1)")
     parser.add_argument("--name", help="label of the samples (default: the method)")
     add_teacher(parser)
+    _add_batch(parser)
     add_budget(parser)
     parser.add_argument("--search", default="", help="only seeds with these words")
     for name in FACETS:
@@ -100,6 +101,20 @@ def add_teacher(parser: argparse.ArgumentParser, most_tokens: int = 2_500) -> No
     parser.add_argument("--retry-failed", action="store_true", help="ask again what failed before")
     parser.add_argument("--concurrency", type=int, metavar="N", help="calls at once at most (default 32)")
     parser.add_argument("--deadline", type=float, metavar="S", help="seconds for one reply (default 120)")
+
+
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", action="store_true",
+                        help="ask through the endpoint's batch API: answers come within a day, at OpenAI for "
+                        "half the price, as it says; give the prices of a batch. Stop it and go on whenever "
+                        "you like: the batch goes on at the teacher")  # fmt: skip
+    parser.add_argument("--batch-size", type=int, metavar="N",
+                        help="calls in one batch at most (default 50000, OpenAI's limit)")  # fmt: skip
+    parser.add_argument(
+        "--give-up-batches",
+        action="store_true",
+        help="count batches that cannot be fetched as paid, and ask their calls anew",
+    )
 
 
 def add_budget(parser: argparse.ArgumentParser) -> None:

@@ -220,7 +220,8 @@ def _asked_about(settings: Settings) -> str:
 
 TEACHER = (
     "model", "base_url", "prompt", "temperature", "max_tokens", "send_seed", "token_field", "retry_failed",
-    "budget_tokens", "price_in", "price_out", "budget_money", "concurrency", "deadline",
+    "budget_tokens", "price_in", "price_out", "budget_money", "concurrency", "deadline", "mode", "batch_size",
+    "give_up_batches",
 )  # fmt: skip
 NEAR = ("threshold", "floor", "text", "keep", "budget", "ask_low", "ask_high", "model", "preset")
 STEPS: dict[str, Step] = {
