@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from curation import prompt_shelf
+from curation.batch_log import BatchLog
+from curation.batch_round import MOST_CALLS, SLOWEST, BatchLimits, ask_in_batches
 from curation.budget import TOKENS, Budget, Prices
 from curation.call_log import Answer, CallLog
 from curation.call_outcome import Outcome, outcome_of
@@ -28,10 +30,11 @@ from curation.errors import WrongInput
 from curation.prompt import Prompt
 from curation.records import digest
 from curation.stage import Progress, Report, Stage, StageResult, run_stage
-from curation.store import calls, generations, runs
+from curation.store import batches, calls, generations, runs
 from curation.store.database import Connection, Database, Row
 from curation.store.generations import Decided, Wanted
 from curation.teacher import Call, Teacher, call_of
+from curation.teacher_batch import BatchTeacher
 from curation.workspace import Workspace
 
 CODE = "1"
@@ -60,6 +63,10 @@ class TeacherSettings:
     budget_money: float | None = None
     concurrency: int = 32
     deadline: float = 120.0  # seconds for one attempt
+    mode: Literal["now", "batch"] = "now"  # batch: the provider's batch API, within a day; the same calls
+    batch_size: int = MOST_CALLS
+    poll: float = SLOWEST  # seconds between two looks at a batch, at most
+    give_up_batches: bool = False  # count living batches as paid for and lost, and ask their calls anew
 
     def __post_init__(self) -> None:
         _check(self)
@@ -94,11 +101,14 @@ def _check(asked: TeacherSettings) -> None:
         raise WrongInput("Name the teacher's model with --model, as its endpoint calls it")
     bounds = {
         "--max-tokens": (asked.max_tokens, 1, CONTEXT), "--concurrency": (asked.concurrency, 1, 512),
-        "--deadline": (asked.deadline, 0.1, 3_600),
+        "--deadline": (asked.deadline, 0.1, 3_600), "--batch-size": (asked.batch_size, 1, MOST_CALLS),
+        "poll": (asked.poll, 0, 3_600),
     }  # fmt: skip
     for name, (value, low, high) in bounds.items():
         if not low <= value <= high:
             raise WrongInput(f"{name} {value} must be between {low} and {high:,}")
+    if asked.mode not in ("now", "batch"):
+        raise WrongInput(f"mode {asked.mode!r} is now or batch")
     if asked.temperature is not None and not 0 <= asked.temperature <= 2:
         raise WrongInput(f"--temperature {asked.temperature} must be between 0 and 2")
     if asked.token_field not in ("max_tokens", "max_completion_tokens"):
@@ -164,6 +174,7 @@ class Asking:
         self.db: Database = self.workspace.database
         self.id = generation_id(self.method.name, self.label, self.settings, self.prompt)
         self._expected: dict[str, tuple[Row[Any], Row[Any], bool]] = {}
+        self._in_batches: set[str] = set()  # calls that were not asked, because a living batch holds them
 
     def run_stage(self, said: Mapping[str, Any], show: Progress) -> StageResult:
         """Ask what was not answered yet; attach to another process that does. Raises WrongInput for an
@@ -181,19 +192,21 @@ class Asking:
         self._open(stage)
         asked = self._ask(stage)
         stopped = "Stopped by a person; go on whenever you like" if asked.is_stopped else None
+        paused = asked.paused or stopped or self._why_unasked()
         with self.db.transaction() as connection:
             calls.settle_orphans(connection, self.id)  # those that a stop gave up in flight
-            generations.pause(connection, self.id, asked.paused or stopped)
+            generations.pause(connection, self.id, paused)
         if asked.is_stopped:
             raise KeyboardInterrupt  # the stage tells it as it tells every Ctrl-C
         counted = report_of(self.db, self.id, self.wanted, self.draws)
-        report = {**counted, "calls": asked.attempts, "paused": asked.paused}
+        report = {**counted, "calls": asked.attempts, "paused": paused}
         with stage.finishing() as connection:
             runs.finish(connection, stage.run_id, report)
         return report
 
     def _open(self, stage: Stage) -> None:
-        """Write down what is wanted. Calls of a killed process are settled: nobody knows their replies."""
+        """Write down what is wanted. Calls of a killed process are settled: nobody knows their replies, but
+        for those in a batch."""
         facts = {
             "method": self.method.name, "name": self.label, "model": self.settings.model,
             "endpoint": self.settings.endpoint.base_url, "prompt_hash": self.prompt.hash,
@@ -202,6 +215,7 @@ class Asking:
         with self.db.transaction() as connection:
             prompt_shelf.keep(connection, self.prompt)
             generations.open_generation(connection, self.id, facts)
+            _settle_batches(connection, self.id, self.settings.give_up_batches)
             calls.settle_orphans(connection, self.id)
             known = generations.known_items(connection, self.id)
         new = [id for id in self.wanted if any((id, draw) not in known for draw in range(self.draws))]
@@ -284,34 +298,103 @@ class Asking:
                 yield [call]
 
     def _ask(self, stage: Stage) -> Asked:
-        passes = [
-            (call for page in pages for call in page) for pages in (self._first_calls(), self._repairs())
-        ]
+        passes = [self._free(pages) for pages in (self._first_calls(), self._repairs())]
+        if self.settings.mode == "batch":
+            return self._ask_in_batches(stage, passes)
         for number, every in enumerate(passes):
             if (first := next(every, None)) is not None:
                 return self._ask_all(stage, [chain([first], every), *passes[number + 1 :]])
         return Asked()  # without a process to ask with, which takes a second to start
 
     def _ask_all(self, stage: Stage, passes: Sequence[Iterator[Call]]) -> Asked:
-        with self.db.reading() as connection:
-            used = calls.spent(connection, self.id)
         asked = self.settings
-        budget = Budget(asked.budget_tokens, asked.prices, asked.budget_money, *used)
         limits = replace(self.limits, concurrency=asked.concurrency, deadline=asked.deadline)
         teacher = self.open_teacher(asked.endpoint.base_url, self.key, asked.deadline, asked.concurrency)
         return ask_all(
-            teacher, passes, lambda: CallLog(self.db, self.id, self._keep), budget, limits,
+            teacher, passes, lambda: CallLog(self.db, self.id, self._keep), self._budget(), limits,
             stage.progress, len(self.wanted) * self.draws,
         )  # fmt: skip
+
+    def _ask_in_batches(self, stage: Stage, passes: Sequence[Iterator[Call]]) -> Asked:
+        """Ask in batches, one pass after the other; living batches are followed even if no call is free."""
+        asked, total = self.settings, len(self.wanted) * self.draws
+        log = BatchLog(self.db, self.id, self._keep, self._position_of)
+        sizes = BatchLimits(asked.batch_size, asked.poll)
+        came_to, attempts = Asked(), 0
+        with BatchTeacher(asked.endpoint.base_url, self.key, asked.deadline) as teacher:
+            for every in passes:
+                came_to = ask_in_batches(teacher, every, log, self._budget(), sizes, stage.progress, total)
+                attempts += came_to.attempts
+                if came_to.paused or came_to.is_stopped:
+                    break
+        return replace(came_to, attempts=attempts)
+
+    def _budget(self) -> Budget:
+        """Give what is left to spend: living batches hold the worst case of their calls."""
+        with self.db.reading() as connection:
+            used, held = calls.spent(connection, self.id), batches.reserved(connection, self.id)
+        asked = self.settings
+        budget = Budget(asked.budget_tokens, asked.prices, asked.budget_money, *used)
+        budget.hold(*held)
+        return budget
+
+    def _free(self, pages: Iterator[list[Call]]) -> Iterator[Call]:
+        """Give the calls that no living batch holds, whichever generation made it: they are under way."""
+        for page in pages:
+            with self.db.reading() as connection:
+                held = batches.held(connection, [call.id for call in page])
+            self._in_batches |= held
+            for call in page:
+                if call.id not in held:
+                    yield call
+                else:
+                    self._expected.pop(call.id, None)
+
+    def _why_unasked(self) -> str | None:
+        """Say that calls wait for a batch that nobody follows now."""
+        with self.db.reading() as connection:
+            held = batches.held(connection, self._in_batches)
+        told = "Their replies are fetched with --batch, by the generation that made it"
+        return f"Calls that are in a batch which has not ended: {len(held):,}. {told}" if held else None
+
+    def _position_of(self, call: Call) -> int:
+        """Give the item that a call answers. It may be answered days later: see `_recalled`."""
+        return int(self._expected.pop(call.id)[0].position)
+
+    def _recalled(self, connection: Connection, ids: Sequence[str]) -> None:
+        """Read what calls in batches are to answer; not of subjects that are gone."""
+        rows = batches.items_of(connection, self.id, ids)
+        found = self.method.subjects(connection, [row.subject for row in rows])
+        for row in rows:
+            if row.subject in found:
+                self._expected[row.asked_id] = (row, found[row.subject], row.asked_id != row.call_id)
 
     def _keep(self, connection: Connection, answers: Sequence[Answer]) -> None:
         """Decide on final answers, in the transaction that writes them down: neither is ever there without
         the other."""
-        finals = []
-        for call, outcome in answers:
-            item, subject, is_repair = self._expected.pop(call.id)
-            finals.append(Final(call, outcome, item, subject, is_repair))
-        generations.decide(connection, self.id, self.method.keep(connection, finals))
+        if unknown := [call.id for call, _ in answers if call.id not in self._expected]:
+            self._recalled(connection, unknown)
+        finals = [
+            Final(call, outcome, *self._expected.pop(call.id))
+            for call, outcome in answers
+            if call.id in self._expected
+        ]
+        if finals:
+            generations.decide(connection, self.id, self.method.keep(connection, finals))
+
+
+def _settle_batches(connection: Connection, id: str, give_up: bool) -> None:
+    """Drop batches that were never created. With `give_up` close the others, too, as paid for and lost."""
+    for one in batches.living(connection, id):
+        if one.state == batches.WRITTEN:
+            told = "The process stopped before the batch was created; nothing was billed"
+            ending = batches.Ending(batches.DROPPED, told, "batch_dropped", told, is_lost=False)
+        elif give_up:
+            told = "A person gave the batch up; it may have been billed"
+            ending = batches.Ending(batches.GIVEN_UP, told, "batch_given_up", told, is_lost=True)
+        else:
+            continue
+        batches.end(connection, one.name, ending, {})
 
 
 def outcome_in(row: Row[Any]) -> Outcome:
@@ -339,6 +422,7 @@ def report_of(db: Database, id: str, wanted: Sequence[str], draws: int) -> Repor
     with db.reading() as connection:
         found = [one for one in generations.items(connection, id, wanted) if one.draw < draws]
         used = calls.totals(connection, id)
+        made = batches.of_generation(connection, id)
     states: dict[str, Counter[str]] = {state: Counter() for state in generations.STATES}
     for one in found:
         states[one.state][one.reason or ""] += 1
@@ -354,5 +438,10 @@ def report_of(db: Database, id: str, wanted: Sequence[str], draws: int) -> Repor
         "tokens_in": int(used.tokens_in),
         "tokens_out": int(used.tokens_out),
         "tokens_lost": int(used.lost_in + used.lost_out),
+        "batches": [
+            {"id": one.id or one.name, "state": one.state, "calls": one.calls, "lines": one.report,
+             "message": one.message}
+            for one in made
+        ],
         "paused": None,
-    }
+    }  # fmt: skip

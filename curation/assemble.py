@@ -9,12 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from curation import __version__, decontaminate, near_duplicates, review
+from curation import __version__, clean, decontaminate, near_duplicates, review
 from curation.atomic import atomic_write
 from curation.errors import WrongInput
 from curation.records import digest
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
-from curation.store import benchmarks, decisions, runs, samples, versions
+from curation.store import benchmarks, decisions, runs, sample_words, samples, versions
 from curation.store.database import Connection, Row
 from curation.workspace import Workspace
 
@@ -108,8 +108,9 @@ def is_current(workspace: Workspace, name: str) -> bool:
 def stale_rows(workspace: Workspace, stage: str) -> int | None:
     """Count the rows that entered or left a stage's input since it ran; None when it never ran.
 
-    For `decontaminate`, which judges each row by itself, a row that left is no reason to run again. For
-    the others it is: the row may be the keeper that another one was dropped for.
+    For `clean` those count, too, that people rejected since, or reject no longer. For `decontaminate`, which
+    judges each row by itself, a row that left is no reason to run again. For the others it is: the row may be
+    the keeper that another one was dropped for.
     """
     db = workspace.database
     run = runs.current(db, stage)
@@ -117,10 +118,21 @@ def stale_rows(workspace: Workspace, stage: str) -> int | None:
         return None
     seen = {outcome.seq for outcome in decisions.outcomes(db, run.id)}
     now = set(runs.input_rows(db, stage).seqs)
-    return len(now - seen) if stage == decontaminate.STAGE else len(now ^ seen)
+    changed = len(now - seen) if stage == decontaminate.STAGE else len(now ^ seen)
+    if stage == clean.STAGE:
+        with db.reading() as connection:
+            changed += sample_words.changed_since(connection, run.id)
+    return changed
 
 
 def _refuse_stale(workspace: Workspace) -> None:
+    if runs.current(workspace.database, clean.STAGE) is None:
+        with workspace.database.reading() as connection:
+            rejected = len(sample_words.rejected(connection))
+        if rejected:
+            raise WrongInput(
+                f"People rejected {rejected:,} rows; run `python -m curation clean` to drop them"
+            )
     for stage in runs.ORDER:
         changed = stale_rows(workspace, stage)
         if changed:

@@ -69,6 +69,22 @@ class Budget:
         self._reserved_out += tokens_out
         return True
 
+    def hold(self, tokens_in: int, tokens_out: int) -> None:
+        """Set aside what was sent before, whatever this budget says: it cannot be called back."""
+        self._reserved_in += tokens_in
+        self._reserved_out += tokens_out
+
+    def used_up(self, worst: int) -> str:
+        """Tell a person that the next call, of so many tokens at most, has no room."""
+        spent = f"{self.spent:,} of {self.tokens:,} tokens"
+        money = self.spent_money
+        if money is not None and self.money is not None and self.spent + worst <= self.tokens:
+            spent = f"{money:,.4f} of {self.money:,.4f} (in the currency of the prices)"
+        return (
+            f"The budget is used up: {spent} are spent, and the next call could take {worst:,} tokens. Raise "
+            "it, then go on; nothing is asked twice"
+        )
+
     def settle(self, reserved: tuple[int, int], used: tuple[int, int]) -> None:
         """Give back what a call had reserved and count what it used."""
         self._reserved_in -= reserved[0]

@@ -26,7 +26,7 @@ class Answered:
 
     call: Call
     outcome: Outcome
-    seconds: float
+    seconds: float | None  # None: it came in a batch
 
     @property
     def is_final(self) -> bool:
@@ -111,12 +111,8 @@ class CallLog:
 
     def _put(self, connection: Connection, part: Sequence[_Entry]) -> None:
         answers = [e.answered for e in part if e.answered is not None]
-        calls.write_answered(connection, [_answered(one) for one in answers])
-        final = [(one.call, one.outcome) for one in answers if one.is_final]
-        if final:
-            self._keep(connection, final)
-        sent = [_sent(e.sent) for e in part if e.sent is not None]
-        calls.write_sent(connection, self._generation_id, sent)
+        put_answers(connection, answers, self._keep)
+        put_sent(connection, self._generation_id, [e.sent for e in part if e.sent is not None])
 
 
 def _without_repeats(group: Sequence[_Entry]) -> Iterator[list[_Entry]]:
@@ -140,6 +136,19 @@ def _tell(futures: Sequence["asyncio.Future[None]"], error: BaseException | None
             one.set_result(None)
         else:
             one.set_exception(error)
+
+
+def put_answers(connection: Connection, answers: Sequence[Answered], keep: Keep) -> None:
+    """Write answers down, and what comes of the final ones."""
+    calls.write_answered(connection, [_answered(one) for one in answers])
+    final = [(one.call, one.outcome) for one in answers if one.is_final]
+    if final:
+        keep(connection, final)
+
+
+def put_sent(connection: Connection, generation_id: str, sent: Sequence[Call]) -> None:
+    """Write down that calls are about to be sent."""
+    calls.write_sent(connection, generation_id, [_sent(one) for one in sent])
 
 
 def _sent(call: Call) -> SentCall:

@@ -102,7 +102,7 @@ def _completion(value: Any) -> Completion | str:
     if not isinstance(message, dict):
         return "no message"
     finish, refusal = choices[0].get("finish_reason"), message.get("refusal")
-    finish = _plain(finish)[:LONGEST_WORD] if isinstance(finish, str) else None
+    finish = plain(finish)[:LONGEST_WORD] if isinstance(finish, str) else None
     refusal = refusal if isinstance(refusal, str) and refusal else None
     content = message.get("content")
     if content is None and (refusal or finish in ("length", "content_filter")):
@@ -138,13 +138,13 @@ def _unusable(message: str, body: str, value: Any) -> Outcome:
     return Outcome("failed", "bad_response", message, may_be_billed=is_written, body=body)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Give a text that can be stored, whatever a server sent."""
     return SURROGATE.sub("\ufffd", text)
 
 
 def _shown(text: str) -> str:
-    return _plain(text[:EXCERPT])
+    return plain(text[:EXCERPT])
 
 
 def _said(body: str) -> tuple[str, str]:

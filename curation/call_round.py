@@ -152,7 +152,8 @@ class _Round:
                 task.add_done_callback(self._landed)
                 self.asked.at_once = max(self.asked.at_once, len(self._flying))
             if not self._flying and self._held is not None and time.monotonic() >= self._throttle.open_at:
-                self._pause_for_budget(self._held.call)
+                call = self._held.call
+                self._pause_with("budget", self._budget.used_up(call.worst_in + call.worst_out))
             elif not self._flying and not self._again and self._held is None and self._has_no_fresh:
                 return
             await self._pause()
@@ -178,18 +179,6 @@ class _Round:
         call = None if self._has_no_fresh else next(self._fresh, None)
         self._has_no_fresh = call is None
         return None if call is None else _Turn(call)
-
-    def _pause_for_budget(self, call: Call) -> None:
-        budget, worst = self._budget, call.worst_in + call.worst_out
-        spent = f"{budget.spent:,} of {budget.tokens:,} tokens"
-        money = budget.spent_money
-        if money is not None and budget.money is not None and budget.spent + worst <= budget.tokens:
-            spent = f"{money:,.4f} of {budget.money:,.4f} (in the currency of the prices)"
-        self._pause_with(
-            "budget",
-            f"The budget is used up: {spent} are spent, and the next call could take {worst:,} tokens. Raise "
-            "it, then go on; nothing is asked twice",
-        )
 
     def _landed(self, task: "asyncio.Task[None]") -> None:
         self._flying.discard(task)

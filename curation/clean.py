@@ -3,25 +3,27 @@
 Rule `platypus` (data_pipeline/merged_largest_keep.py): equal instruction and input, nothing normalised but
 a missing input, which counts as ""; the row with the longest response in characters stays, ties keep the
 first, and the survivor takes the position of the first. Rule `magicoder` (clean_data.py): with all white
-space removed, seed, problem and solution are each compared with those of kept rows; any repeat drops a row.
+space removed, the seed's text, problem and solution are each compared with those of kept rows; any repeat
+drops a row, and two replies to one seed are repeats. Rows come in the order in which they were made; the
+published script shuffles them first. Before either rule, rows that a person rejected are dropped.
 """
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from curation.errors import WrongInput
 from curation.records import digest
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
-from curation.store import decisions, runs, samples
+from curation.store import clean_report, decisions, runs, sample_words, samples
 from curation.store.database import Connection
+from curation.store.database import Row as StoredRow
 from curation.workspace import Workspace
 
 STAGE = "clean"
-CODE = "1"
+CODE = "2"  # seeds are compared by their texts
 RULES = ("platypus", "magicoder")
-WHITE_SPACE = re.compile(r"\s+")
+Words = Mapping[int, StoredRow[Any]]  # rows that people reject, by their numbers, with the word that counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,9 @@ def keep_first(rows: Iterable[Row]) -> Cleaned:
 def clean(
     workspace: Workspace, rule: str = "platypus", show: Progress = silent, again: bool = False
 ) -> StageResult:
-    """Drop exact duplicates among all samples.
+    """Drop exact duplicates among all samples, and what people rejected.
 
+    With rule `magicoder` the report has `languages` (see `clean_report.by_language`; recipes 1.5).
     Raises WrongInput when there are no samples or the rule is unknown.
     """
     if rule not in RULES:
@@ -91,17 +94,27 @@ def clean(
     rows = runs.input_rows(workspace.database, STAGE)
     if not rows.seqs:
         raise WrongInput("There are no samples to clean; import some with `samples import FILE`")
-    request = runs.Request(STAGE, {"rule": rule}, rows.hash, CODE)
-    result = run_stage(workspace, request, lambda stage: _run(stage, rule, len(rows.seqs)), show, again)
+    with workspace.database.reading() as connection:
+        rejected = sample_words.rejected(connection)
+    request = runs.Request(STAGE, {"rule": rule}, _input_hash(rows, rejected), CODE)
+    total = len(rows.seqs)
+    result = run_stage(workspace, request, lambda stage: _run(stage, rule, total, rejected), show, again)
     with workspace.database.reading() as connection:  # a rescue may have changed the counts since
-        counts = decisions.state_counts_of(connection, result.run_id)
-        dropped = decisions.rejection_counts(connection, result.run_id)
-    result.report |= {"kept": counts["kept"], "pending": counts["pending"], "dropped": dropped}
+        result.report |= _report(connection, result.run_id)
+        if rule == "magicoder":  # not kept with the run: it would be out of date after a rescue
+            result.report["languages"] = clean_report.by_language(connection, result.run_id)
     return result
 
 
-def _run(stage: Stage, rule: str, total: int) -> Report:
-    rows = _rows(stage, rule, total)
+def _input_hash(rows: runs.InputRows, rejected: Words) -> str:
+    """Name the rows and the words of people that drop some of them."""
+    if not rejected:
+        return rows.hash
+    return digest(rows.hash, *(str(word.id) for word in rejected.values()))  # a word never changes
+
+
+def _run(stage: Stage, rule: str, total: int, rejected: Words) -> Report:
+    rows = (row for row in _rows(stage, rule, total) if row.seq not in rejected)
     cleaned = keep_longest(rows) if rule == "platypus" else keep_first(rows)
     with stage.finishing() as connection:
         rescued = decisions.rescued(connection, STAGE)
@@ -115,9 +128,14 @@ def _run(stage: Stage, rule: str, total: int) -> Report:
             outcomes.append({"seq": row.seq, "state": state, "position": row.position, "cluster": None})
             # A rescued row keeps its rejection, too: it says what the person overruled.
             rejections.append({"seq": row.seq, "reason": repeat.reason, "evidence": _evidence(repeat, rule)})
+        for seq, word in rejected.items():
+            state = "pending" if seq in rescued else "dropped"
+            outcomes.append({"seq": seq, "state": state, "position": seq, "cluster": None})
+            told = {"person": word.person, "at": word.at, "note": word.note}
+            rejections.append({"seq": seq, "reason": sample_words.REJECTED, "evidence": told})
         _make_positions_distinct(outcomes)
         decisions.keep_all(connection, stage.run_id, outcomes, rejections)
-        report = _report(outcomes, decisions.rejection_counts(connection, stage.run_id))
+        report = _report(connection, stage.run_id)
         runs.finish(connection, stage.run_id, report)
     return report
 
@@ -137,13 +155,11 @@ def _make_positions_distinct(outcomes: list[dict[str, Any]]) -> None:
             one["position"] = taken[one["position"]]  # the survivor's own place, which is free now
 
 
-def _report(outcomes: list[dict[str, Any]], dropped: dict[str, int]) -> Report:
-    states = [one["state"] for one in outcomes]
+def _report(connection: Connection, run_id: int) -> Report:
+    counts = decisions.state_counts_of(connection, run_id)
     return {
-        "in": len(states),
-        "kept": states.count("kept"),
-        "pending": states.count("pending"),
-        "dropped": dropped,
+        **{name: counts[name] for name in ("in", "kept", "pending")},
+        "dropped": decisions.rejection_counts(connection, run_id),
     }
 
 
@@ -156,8 +172,9 @@ def _evidence(repeat: Repeat, rule: str) -> dict[str, Any]:
 
 
 def _rows(stage: Stage, rule: str, total: int) -> Iterator[Row]:
-    columns = ("id", "instruction", "input", "response", "seed_id")
-    for number, row in enumerate(samples.stream(stage.db, columns)):
+    columns = ("id", "instruction", "input", "response")
+    stream = samples.stream if rule == "platypus" else samples.stream_with_seeds
+    for number, row in enumerate(stream(stage.db, columns)):
         if number % samples.PAGE == 0:
             stage.progress("reading rows", number, total)
         yield Row(row.seq, row.id, row.seq, _keys(row, rule), len(row.response))
@@ -166,9 +183,10 @@ def _rows(stage: Stage, rule: str, total: int) -> Iterator[Row]:
 def _keys(row: Any, rule: str) -> tuple[tuple[str, str], ...]:
     if rule == "platypus":
         return (("exact_duplicate", digest(row.instruction, row.input)),)
-    parts = [
-        ("duplicate_seed", row.seed_id or ""),
-        ("duplicate_problem", WHITE_SPACE.sub("", row.instruction + row.input)),
-        ("duplicate_solution", WHITE_SPACE.sub("", row.response)),
+    texts = [
+        ("duplicate_seed", row.seed_text or ""),
+        ("duplicate_problem", row.instruction + row.input),
+        ("duplicate_solution", row.response),
     ]
+    parts = ((reason, "".join(text.split())) for reason, text in texts)
     return tuple((reason, digest(text)) for reason, text in parts if text)

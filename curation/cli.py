@@ -11,7 +11,9 @@ from curation import cli_frame
 from curation.cli_frame import Answer, Parser, add_command, folder_of, marks_of, workspace_of
 from curation.cli_generate import add_generate_commands
 from curation.cli_insights import add_insights_command
+from curation.cli_judge import add_judge_commands
 from curation.cli_output import Bar
+from curation.cli_samples import add_word_commands
 from curation.cli_seeds import add_seed_commands
 from curation.errors import WrongInput
 
@@ -210,6 +212,7 @@ def _parser() -> Parser:
     for add in (
         add_seed_commands,
         add_generate_commands,
+        add_judge_commands,
         _add_import,
         _add_clean,
         _add_near,
@@ -225,9 +228,11 @@ def _parser() -> Parser:
 
 def _add_import(commands: Any) -> None:
     family: argparse.ArgumentParser = commands.add_parser(
-        "samples", help="instruction data: `samples import FILE`"
+        "samples", help="instruction data: import a file; accept, reject or edit a sample"
     )
-    actions = family.add_subparsers(dest="action", required=True, metavar="import", parser_class=Parser)
+    actions = family.add_subparsers(
+        dest="action", required=True, metavar="import|word|edit", parser_class=Parser
+    )
     parser = add_command(
         actions, "import", "import instruction data; bad rows are listed, the rest is kept", _import
     )
@@ -238,6 +243,7 @@ def _add_import(commands: Any) -> None:
         parser.add_argument(
             f"--{field}", metavar="F", help=f"column that holds the {field}, when it is not recognised"
         )
+    add_word_commands(actions)
 
 
 def _add_clean(commands: Any) -> None:

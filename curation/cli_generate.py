@@ -11,10 +11,11 @@ from curation.errors import WrongInput
 
 MODEL_VARIABLE = "OPENAI_MODEL"
 FACETS = ("language", "source", "licence")  # of seeds
-SETTINGS = (
-    "limit", "draws", "prompt", "temperature", "max_tokens", "budget_tokens", "price_in", "price_out",
-    "budget_money", "concurrency", "deadline", "token_field", "retry_failed",
+TEACHER = (  # options that are settings of the same name
+    "prompt", "temperature", "max_tokens", "budget_tokens", "price_in", "price_out", "budget_money",
+    "concurrency", "deadline", "token_field", "retry_failed",
 )  # fmt: skip
+SETTINGS = ("limit", "draws", "batch_size", "give_up_batches", *TEACHER)
 
 
 def _generate(args: argparse.Namespace, bar: Bar) -> Answer:
@@ -31,7 +32,7 @@ def _generate(args: argparse.Namespace, bar: Bar) -> Answer:
     name = {"name": args.name} if args.name else {}
     settings = Settings(
         model=model, base_url=args.base_url or "", seeds=query, repair=not args.no_repair,
-        send_seed=not args.no_seed, **given, **name,
+        send_seed=not args.no_seed, mode="batch" if args.batch else "now", **given, **name,
     )  # fmt: skip
     key = key_from_environment(settings.endpoint)
     notes = [] if key else [why_no_key(settings.endpoint)]
@@ -66,8 +67,9 @@ def add_generate_commands(commands: Any) -> None:
     )
     parser.add_argument("--draws", type=int, metavar="N", help="replies for each seed (default 1)")
     parser.add_argument("--name", help="label of the samples (default: the method)")
-    _add_teacher(parser)
-    _add_budget(parser)
+    add_teacher(parser)
+    _add_batch(parser)
+    add_budget(parser)
     parser.add_argument("--search", default="", help="only seeds with these words")
     for name in FACETS:
         parser.add_argument(f"--{name}", help=f"only seeds of this {name}")
@@ -78,7 +80,8 @@ def add_generate_commands(commands: Any) -> None:
                         help="which seeds come first (default mixed)")  # fmt: skip
 
 
-def _add_teacher(parser: argparse.ArgumentParser) -> None:
+def add_teacher(parser: argparse.ArgumentParser, most_tokens: int = 2_500) -> None:
+    """Add the options that say whom to ask, and how."""
     parser.add_argument("--model", help=f"as the endpoint calls it (default: {MODEL_VARIABLE})")
     parser.add_argument(
         "--base-url",
@@ -89,18 +92,33 @@ def _add_teacher(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--prompt", metavar="NAME", help="its name or hash (default: the one in use)")
     parser.add_argument("--temperature", type=float, metavar="T", help="default 0, as published")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="of a reply (default 2500)")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help=f"of a reply (default {most_tokens})")
     parser.add_argument("--token-field", choices=("max_tokens", "max_completion_tokens"),
                         help="what the endpoint calls that bound")  # fmt: skip
     parser.add_argument("--no-seed", action="store_true", help="send no `seed`: some endpoints refuse it")
     parser.add_argument("--no-repair", action="store_true",
-                        help="do not ask once more for a reply that lacks a section")  # fmt: skip
+                        help="do not ask once more for a reply that cannot be read")  # fmt: skip
     parser.add_argument("--retry-failed", action="store_true", help="ask again what failed before")
     parser.add_argument("--concurrency", type=int, metavar="N", help="calls at once at most (default 32)")
     parser.add_argument("--deadline", type=float, metavar="S", help="seconds for one reply (default 120)")
 
 
-def _add_budget(parser: argparse.ArgumentParser) -> None:
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", action="store_true",
+                        help="ask through the endpoint's batch API: answers come within a day, at OpenAI for "
+                        "half the price, as it says; give the prices of a batch. Stop it and go on whenever "
+                        "you like: the batch goes on at the teacher")  # fmt: skip
+    parser.add_argument("--batch-size", type=int, metavar="N",
+                        help="calls in one batch at most (default 50000, OpenAI's limit)")  # fmt: skip
+    parser.add_argument(
+        "--give-up-batches",
+        action="store_true",
+        help="count batches that cannot be fetched as paid, and ask their calls anew",
+    )
+
+
+def add_budget(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what it may take."""
     parser.add_argument("--budget-tokens", type=int, metavar="N",
                         help="tokens, in and out, of this generation in all (default 1000000); it pauses "
                         "before it could pass them")  # fmt: skip

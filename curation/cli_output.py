@@ -56,6 +56,9 @@ def tell(command: str, report: Mapping[str, Any]) -> None:
         for item in report["items"]:
             _tell_item(item)
         report = {key: value for key, value in report.items() if key != "items"}
+    if command == "clean" and "languages" in report:
+        _tell_languages(report["languages"])
+        report = {key: value for key, value in report.items() if key != "languages"}
     _tell_mapping(report, "")
 
 
@@ -69,6 +72,19 @@ def _tell_item(item: Mapping[str, Any]) -> None:
         print(f"  item  {visible(match['benchmark'])} {visible(match['item'])}  joint {match['joint']:.3f}")
     for person, verdict in item["votes"].items():
         print(f"  {visible(person)}: {verdict}")
+
+
+def _tell_languages(languages: Mapping[str, Any]) -> None:
+    """Print what `clean` made of each language: a line, and below it examples of what was dropped and why."""
+    for language, one in languages.items():
+        dropped = sum(one["dropped"].values())
+        waiting = f", {one['pending']:,} put back" if one["pending"] else ""
+        print(f"{visible(language)}: {one['in']:,} in, {one['kept']:,} kept{waiting}, {dropped:,} dropped")
+        for reason, number in one["dropped"].items():
+            print(f"{INDENT}{reason.replace('_', ' ')}: {number:,}")
+            for example in one["examples"].get(reason, []):
+                keeper = f" repeats {example['keeper'][:12]}" if example["keeper"] else ""
+                print(f"{INDENT * 2}{example['id'][:12]}{keeper}  {_short(example['problem'])}")
 
 
 def _tell_mapping(values: Mapping[str, Any], indent: str) -> None:

@@ -3,7 +3,16 @@
 from typing import Any
 
 from curation.errors import WrongInput
-from curation.store import decisions, reviews, runs, samples, seeds, versions
+from curation.store import (
+    decisions,
+    judgements,
+    reviews,
+    runs,
+    sample_words,
+    samples,
+    seeds,
+    versions,
+)
 from curation.store.database import Row
 from curation.verdicts import standings
 from curation.workspace import Workspace
@@ -27,6 +36,7 @@ def explain(workspace: Workspace, id: str) -> dict[str, Any]:
         "instruction": row.instruction,
         "input": row.input,
         "response": row.response,
+        **_opinions(workspace, row),
         "stages": [told for stage in runs.ORDER if (told := _stage(workspace, row, stage)) is not None],
         "versions": [_version(workspace, row, one) for one in versions.holding(db, row.seq)],
     }
@@ -55,6 +65,25 @@ def _origin(workspace: Workspace, row: Row[Any]) -> dict[str, Any]:
             "document_sha256": seed.document_hash,
         }
     return origin
+
+
+def _opinions(workspace: Workspace, row: Row[Any]) -> dict[str, Any]:
+    """Tell what people and judges said of a row; nothing stands for what nobody said."""
+    with workspace.database.reading() as connection:
+        words = sample_words.history(connection, row.seq)
+        edits = sample_words.edits_of(connection, row)
+        judged = judgements.of_sample(connection, row.seq)
+    told: dict[str, Any] = {
+        "words": [{"word": w.word, "person": w.person, "at": w.at, "note": w.note} for w in words],
+        "edits": edits,
+        "judgements": [
+            {"score": int(j.score), "difficulty": None if j.difficulty is None else int(j.difficulty),
+             "reason": j.reason, "model": j.model, "rubric": j.prompt, "rubric_hash": j.prompt_hash,
+             **({"flags": j.flags} if j.flags else {})}
+            for j in judged
+        ],
+    }  # fmt: skip
+    return {name: found for name, found in told.items() if found}
 
 
 def _stage(workspace: Workspace, row: Row[Any], stage: str) -> dict[str, Any] | None:

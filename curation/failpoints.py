@@ -1,7 +1,8 @@
-"""Faults on request, so that tests can stop the process at its three edges.
+"""Faults on request, so that tests can stop the process at its edges.
 
 `WINNOW_FAULT=point:action:nth` makes the nth arrival at a point fail (`*`: every one). Points are
-`store.commit`, `file.write` (just before an atomic rename) and `teacher.send`. Actions are `kill`
+`store.commit`, `file.write` (just before an atomic rename), `teacher.send` and `teacher.answered` (a batch's
+teacher answered, and nothing of it is on record yet). Actions are `kill`
 (SIGKILL to this process), `enospc` and `eio` (the OSError of a full or failing disk), `raise` (a
 RuntimeError) and `sleep` (one second). Without the variable a failpoint costs one dictionary look-up.
 """

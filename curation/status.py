@@ -4,7 +4,7 @@ from typing import Any
 
 from curation import review
 from curation.assemble import stale_rows
-from curation.store import decisions, runs, samples, seeds, versions
+from curation.store import decisions, runs, sample_words, samples, seeds, versions
 from curation.workspace import Workspace
 
 
@@ -12,9 +12,12 @@ def status(workspace: Workspace) -> dict[str, Any]:
     """Count rows by stage, questions, versions; say what is stale, running or was cut short."""
     db = workspace.database
     files = samples.files(db)
+    with db.reading() as connection:
+        words = sample_words.counts(connection)
     return {
         "seeds": seeds.count(db),
         "samples": samples.count(db),
+        "words": words,  # samples that people accept and reject, whatever the stages made of them so far
         "files": [_file(workspace, file) for file in files],
         "stages": {stage: _stage(workspace, stage) for stage in runs.ORDER},
         "review": review.counts(workspace),

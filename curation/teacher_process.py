@@ -17,12 +17,10 @@ from typing import Any
 import httpx2
 import openai
 
-from curation.call_outcome import EXCERPT, UNREACHABLE, Outcome, outcome_of
-from curation.teacher_key import redacted, without_whole_key
+from curation.call_outcome import Outcome
+from curation.teacher_client import client_options, failure, read_response
 
 POOL = 8  # calls at once that share a pool of connections
-NO_KEY = "none"  # what the client wants to see where an endpoint needs no key; never sent
-LONGEST_REPLY = 2 << 20  # bytes: 8,192 tokens are 100 KB; written as JSON, twice, it is 24 times that at most
 LONGEST_LINE = 64 << 20  # bytes of a call
 
 
@@ -61,40 +59,11 @@ class Client:
             )
         except openai.APIStatusError as error:
             return error.response
-        except openai.APITimeoutError:
-            return Outcome("later", "deadline", "the connection timed out", may_be_billed=True)
-        except openai.APIConnectionError as error:
-            return self._unreachable(error)
         except openai.OpenAIError as error:
-            return Outcome("failed", "bad_request", f"{type(error).__name__}: {self._hidden(str(error))}")
-
-    def _unreachable(self, error: Exception) -> Outcome:
-        """Tell a connection that was never made from one that broke: only the latter may be billed."""
-        cause = error.__cause__
-        name = type(cause).__name__ if cause is not None else type(error).__name__
-        told = self._hidden(str(cause or error))[:EXCERPT] or name
-        is_unmade = name in ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
-        reason = UNREACHABLE if is_unmade else "broken_off"
-        return Outcome("later", reason, f"{name}: {told}", may_be_billed=not is_unmade)
+            return failure(error, self._key)
 
     def _read(self, response: Any) -> Outcome:
-        if isinstance(response, Outcome):
-            return response
-        if len(response.content) > LONGEST_REPLY:
-            told = f"a body of {len(response.content):,} bytes; {LONGEST_REPLY:,} are the most"
-            return Outcome("failed", "bad_response", told, may_be_billed=True)
-        try:
-            text = response.text
-        except (LookupError, ValueError, RuntimeError) as error:
-            return Outcome("failed", "bad_response", f"a body that is no text ({type(error).__name__})")
-        # Some endpoints repeat the caller's key, in what they say, in a body or an address (faults.md F25).
-        headers = {name.lower(): self._hidden(value) for name, value in response.headers.items()}
-        is_good = 200 <= response.status_code < 300
-        text = without_whole_key(text, self._key or "") if is_good else self._hidden(text)
-        return outcome_of(response.status_code, headers, headers.get("content-type", ""), text)
-
-    def _hidden(self, text: str) -> str:
-        return redacted(text, [self._key]) if self._key else text
+        return response if isinstance(response, Outcome) else read_response(response, self._key)
 
 
 def _client(base_url: str, key: str | None, deadline: float) -> openai.AsyncOpenAI:
@@ -102,10 +71,7 @@ def _client(base_url: str, key: str | None, deadline: float) -> openai.AsyncOpen
     http = openai.DefaultAsyncHttpxClient(
         follow_redirects=False, trust_env=False, limits=limits, timeout=deadline
     )
-    return openai.AsyncOpenAI(
-        base_url=base_url, api_key=key or NO_KEY, max_retries=0, timeout=deadline, http_client=http,
-        organization="", project="",
-    )  # fmt: skip
+    return openai.AsyncOpenAI(http_client=http, **client_options(base_url, key, deadline))
 
 
 async def main() -> None:

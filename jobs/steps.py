@@ -80,6 +80,21 @@ def _paused(report: Mapping[str, Any]) -> list[str]:
     return [report["paused"]] if report.get("paused") else []
 
 
+def _run_parse_again(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.parse_again import parse_again
+
+    return {"ok": True, "report": parse_again(workspace, given.get("generation"), show), "warnings": []}
+
+
+def _run_judge(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.judge import judge, settings_of
+    from jobs.keys import key_for
+
+    settings = settings_of(given)
+    result = judge(workspace, settings, key_for(workspace.folder, settings.endpoint), show)
+    return _outcome(result, _paused(result.report))
+
+
 def _run_clean(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
     from curation.clean import clean
 
@@ -205,7 +220,8 @@ def _asked_about(settings: Settings) -> str:
 
 TEACHER = (
     "model", "base_url", "prompt", "temperature", "max_tokens", "send_seed", "token_field", "retry_failed",
-    "budget_tokens", "price_in", "price_out", "budget_money", "concurrency", "deadline",
+    "budget_tokens", "price_in", "price_out", "budget_money", "concurrency", "deadline", "mode", "batch_size",
+    "give_up_batches",
 )  # fmt: skip
 NEAR = ("threshold", "floor", "text", "keep", "budget", "ask_low", "ask_high", "model", "preset")
 STEPS: dict[str, Step] = {
@@ -246,6 +262,13 @@ STEPS: dict[str, Step] = {
         (*TEACHER, "seeds", "ids", "limit", "variants"),
         _run_prompt_bench,
         ("variants",),
+    ),
+    "parse-again": Step(lambda given: "Read replies again", ("generation",), _run_parse_again),
+    "judge": Step(
+        lambda given: f"Judge samples with {given.get('model')}",
+        (*TEACHER, "name", "method", "ids", "limit", "repair"),
+        _run_judge,
+        ("model",),
     ),
     "clean": Step(lambda given: "Drop exact duplicates", ("rule",), _run_clean),
     "near-duplicates": Step(lambda given: "Find near-duplicates", NEAR, _run_near_duplicates),

@@ -5,7 +5,7 @@
 
 Answers follow from the prompt alone and faults from a plan, so two runs see the same world. It
 listens on the loopback address only, stops by itself after `seconds`, and lets hanging callers go
-when it stops. Standard library only.
+when it stops. Standard library only. Its files and batches are in `loopback_batches`.
 """
 
 import json
@@ -25,6 +25,9 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from tests.loopback_batches import Batches
 
 MOST_BODY_BYTES = 16 * 1024 * 1024
 HTML = "<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>"
@@ -293,6 +296,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.rstrip("/").endswith("/models"):
             model = {"id": self.teacher.model, "object": "model", "created": 0, "owned_by": "tests"}
             self._send(GOOD, json.dumps({"object": "list", "data": [model]}).encode())
+        elif self._is_of_batches:
+            self._answer_of_batches(b"")
         else:
             self._not_found()
 
@@ -302,8 +307,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             wrong = Fault("length", 413)
             return self._send(wrong, _error("bad Content-Length", "invalid_request_error").encode())
+        raw = self.rfile.read(int(length))
+        if self._is_of_batches:
+            self.teacher._record(self, None)
+            return self._answer_of_batches(raw)
         try:
-            body = json.loads(self.rfile.read(int(length)))
+            body = json.loads(raw)
         except ValueError:
             body = None
         if not self.path.endswith("/chat/completions"):
@@ -315,6 +324,27 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(wrong, _error("not a JSON object", "invalid_request_error").encode())
         with self.teacher._in_flight():
             self._answer(body, self.teacher._record(self, body, asked=True) or GOOD)
+
+    @property
+    def _is_of_batches(self) -> bool:
+        return urlsplit(self.path).path.startswith(("/v1/files", "/v1/batches"))
+
+    def _answer_of_batches(self, raw: bytes) -> None:
+        fault = self.teacher.batch_faults.pop(0) if self.teacher.batch_faults else None
+        if fault is not None and fault.way != "cut":
+            return self._answer({}, fault)
+        at = urlsplit(self.path)
+        answer = self.teacher.batches.answer(
+            self.command, at.path.removeprefix("/v1"), dict(parse_qsl(at.query)),
+            self.headers.get("Content-Type", ""), raw,
+        )  # fmt: skip
+        if answer is None:
+            return self._reset()
+        status, body = answer
+        if isinstance(body, bytes):
+            way = fault.way if fault is not None else "whole"
+            return self._send(Fault("file", content_type="application/octet-stream", way=way), body)
+        self._send(Fault("batches", status), json.dumps(body).encode())
 
     def _not_found(self) -> None:
         self._send(Fault("path", 404), _error(f"no {self.path} here", "not_found").encode())
@@ -412,6 +442,8 @@ class LoopbackTeacher:
         self.model = model
         self.delay = delay  # seconds before each good reply
         self.seconds = seconds  # it stops by itself after this long
+        self.batches = Batches(self._work)
+        self.batch_faults: list[Fault | None] = []  # of the next requests about files and batches
         self.requests: list[Request] = []
         self.errors: list[BaseException] = []
         self.peak_in_flight = 0
@@ -471,6 +503,17 @@ class LoopbackTeacher:
     def _bill(self, body: dict[str, Any], text: str) -> None:
         with self._lock:
             self.billed += _words(body.get("messages")) + _words(text)
+
+    def _work(self, body: dict[str, Any]) -> tuple[int, Any]:
+        """Answer a request of a batch: by the same reply and plan as a completion that is asked for now."""
+        with self._lock:
+            index, self._asked = self._asked, self._asked + 1
+            fault = self._fault(index, prompt_hash(body.get("messages"))) or GOOD
+        if fault.body is not None:
+            return fault.status, json.loads(fault.body)
+        text = self.reply(body)
+        self._bill(body, text)
+        return 200, _completion(body, text, fault)
 
     def _record(self, handler: _Handler, body: Any, asked: bool = False) -> Fault | None:
         headers = {name.lower(): value for name, value in handler.headers.items()}

@@ -15,16 +15,18 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, tuple_
 
 from curation.errors import WrongInput
-from curation.store import places, runs, search
+from curation.store import places, runs, sample_words, search
 from curation.store.database import Database
 from curation.store.tables import (
     benchmark_item,
     dataset_version,
+    judgement,
     outcome,
     rejection,
     rescue,
     sample,
     sample_place,
+    sample_word,
     source_file,
     stage_run,
     vote,
@@ -408,8 +410,8 @@ def sample_facets(db: Database, query: SampleQuery) -> dict[str, dict[str, int]]
 def change_stamp(db: Database) -> str:
     """Give a short text that is another one whenever what a page shows may have changed.
 
-    Samples, unusable rows, files, current runs, votes, rescues, benchmarks and versions count; how far a
-    running stage is does not.
+    Samples, unusable rows, files, current runs, votes, rescues, words of people, judgements, benchmarks and
+    versions count; how far a running stage is does not.
     """
     with db.reading() as connection:
         return _stamp(connection)
@@ -418,7 +420,8 @@ def change_stamp(db: Database) -> str:
 _NEWEST = select(*(
     select(one).scalar_subquery() for one in (
         func.max(sample.c.seq), func.max(rejection.c.id), func.max(vote.c.id), func.max(rescue.c.id),
-        func.max(benchmark_item.c.id), func.count(dataset_version.c.name),
+        func.max(sample_word.c.id), func.max(judgement.c.id), func.max(benchmark_item.c.id),
+        func.count(dataset_version.c.name),
     )
 ))  # fmt: skip
 _CURRENT = select(stage_run.c.stage, stage_run.c.id).where(
@@ -461,7 +464,7 @@ def _stage(connection: Connection, stage: str, trails: Counter[str]) -> dict[str
         "in": sum(states.values()),
         **states,
         "reasons": _reasons(connection, run.id),
-        "stale": _stale(at, trails),
+        "stale": _stale(at, trails) + (0 if at else sample_words.changed_since(connection, run.id)),
         "settings": run.settings,
         "report": run.report,
         "finished_at": run.finished_at,

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, case, func, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, case, func, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_update
 
 from curation.store.database import Database, now
-from curation.store.tables import generation, teacher_call
+from curation.store.tables import generation, teacher_batch, teacher_batch_call, teacher_call
 
 PAGE = 500
 LEVEL = 6  # of zlib; requests of one generation are much alike
@@ -45,7 +45,7 @@ class AnsweredCall:
     tokens_cached: int = 0
     is_guessed: bool = False
     is_lost: bool = False  # this attempt may have been billed, and its reply never came
-    seconds: float | None = None
+    seconds: float | None = None  # None: it was answered in a batch
 
 
 def pack(text: str) -> bytes:
@@ -118,11 +118,19 @@ def write_answered(connection: Connection, calls: Sequence[AnsweredCall]) -> Non
     ])  # fmt: skip
 
 
+def in_living_batch() -> Select[Any]:
+    """Select the ids of all calls that belong to a batch which has not ended."""
+    joined = teacher_batch_call.join(teacher_batch, teacher_batch.c.name == teacher_batch_call.c.batch)
+    return select(teacher_batch_call.c.call_id).select_from(joined).where(teacher_batch.c.ended_at.is_(None))
+
+
 def settle_orphans(connection: Connection, generation_id: str) -> int:
-    """Note that the replies to calls of a process that died are lost: they may be billed. Gives how many."""
+    """Note that the replies to calls of a process that died are lost: they may be billed. Gives how many.
+    Calls in a living batch are none of these: the teacher holds their replies for whoever asks."""
     changed = connection.execute(
         update(teacher_call)
         .where(teacher_call.c.generation_id == generation_id, teacher_call.c.state == SENT)
+        .where(teacher_call.c.id.not_in(in_living_batch()))
         .values(
             state=LOST,
             lost_in=teacher_call.c.lost_in + teacher_call.c.worst_in,

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, Select, func, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from curation.records import Sample
 from curation.store import places, runs, search
 from curation.store.database import Database
-from curation.store.tables import sample, source_file
+from curation.store.tables import sample, seed, source_file
 
 PAGE = 1_000  # rows a query fetches at a time; bounds memory, not a result
 
@@ -99,12 +99,21 @@ def rule_facts(connection: Connection, seqs: Sequence[int]) -> dict[int, RuleFac
 
 def stream(db: Database, columns: Sequence[str]) -> Iterator[Row[Any]]:
     """Give some columns of every sample in import order, `seq` first, by keyset pages."""
+    return _stream(db, select(sample.c.seq, *(sample.c[name] for name in columns)))
+
+
+def stream_with_seeds(db: Database, columns: Sequence[str]) -> Iterator[Row[Any]]:
+    """Give the same with the text of each sample's seed as `seed_text`; None: it has no seed."""
+    wanted = select(sample.c.seq, *(sample.c[name] for name in columns), seed.c.text.label("seed_text"))
+    return _stream(db, wanted.select_from(sample.outerjoin(seed, seed.c.id == sample.c.seed_id)))
+
+
+def _stream(db: Database, query: Select[Any]) -> Iterator[Row[Any]]:
     last = 0
-    wanted = [sample.c.seq, *(sample.c[name] for name in columns)]
     while True:
         with db.reading() as connection:
             page = connection.execute(
-                select(*wanted).where(sample.c.seq > last).order_by(sample.c.seq).limit(PAGE)
+                query.where(sample.c.seq > last).order_by(sample.c.seq).limit(PAGE)
             ).all()
         if not page:
             return
@@ -123,6 +132,20 @@ def find(db: Database, id: str) -> Row[Any] | None:
             select(sample).where(sample.c.id >= id, sample.c.id < id + "g").limit(2)
         ).all()
     return rows[0] if len(rows) == 1 else None
+
+
+def seq_of(connection: Connection, id: str) -> int | None:
+    """Give the number of the sample of this id."""
+    return connection.execute(select(sample.c.seq).where(sample.c.id == id)).scalar()
+
+
+def by_id(connection: Connection, ids: Sequence[str]) -> dict[str, Row[Any]]:
+    """Give these samples whole, by their ids; one that is not there is left out."""
+    found: dict[str, Row[Any]] = {}
+    for start in range(0, len(ids), PAGE):
+        page = list(ids[start : start + PAGE])
+        found |= {row.id: row for row in connection.execute(select(sample).where(sample.c.id.in_(page)))}
+    return found
 
 
 def count(db: Database) -> int:

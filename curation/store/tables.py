@@ -304,6 +304,32 @@ teacher_call = Table(
     Index("ix_teacher_call_generation_id_state", "generation_id", "state"),
 )
 
+# Calls that went to a teacher's batch API together. Written before anything of it is sent.
+teacher_batch = Table(
+    "teacher_batch",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),  # the order in which they were made
+    Column("name", Text, nullable=False, unique=True),  # ours, by chance; the teacher holds it as metadata
+    Column("id", Text),  # the teacher's
+    Column("generation_id", Text, ForeignKey("generation.id"), nullable=False, index=True),
+    Column("state", Text, nullable=False),  # written | uploaded | created, then how it ended: see batches.py
+    Column("file_id", Text),  # of its requests, at the teacher
+    Column("calls", Integer, nullable=False),
+    Column("report", JSON, nullable=False),  # {what: n} of the lines that came back
+    Column("message", Text),  # why it did not end well, for people; never a key
+    Column("created_at", Text, nullable=False),
+    Column("ended_at", Text),  # NULL: it lives, and its calls are sent to nobody else
+)
+
+teacher_batch_call = Table(
+    "teacher_batch_call",
+    metadata,
+    Column("batch", Text, ForeignKey("teacher_batch.name"), primary_key=True),
+    Column("call_id", Text, primary_key=True, index=True),
+    Column("position", Integer, nullable=False),  # of the item that it answers
+    sqlite_with_rowid=False,
+)
+
 # What a judge said of a sample. The newest of a sample counts.
 judgement = Table(
     "judgement",

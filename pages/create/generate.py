@@ -151,79 +151,91 @@ def _prompt() -> dict[str, Any]:
 
 
 def _rarely_asked() -> dict[str, Any]:
-    base = TeacherSettings(model="x")
     with st.expander("Budget, prices and limits"):
-        first = st.columns(4)
-        tokens = first[0].number_input(
-            "Token budget",
-            1_000,
-            10**12,
-            TOKENS,
-            50_000,
-            key="generate_tokens",
-            help="Tokens in and out of this generation in all. Each call's worst case is set aside before it "
-            "is sent, so it is never passed: the run pauses and can go on.",
-        )
-        prices = [
-            column.number_input(
-                f"Price of 1M tokens {way}",
-                0.0,
-                1e5,
-                None,
-                key=f"generate_price_{way}",
-                placeholder="not entered",
-                format="%.4f",
-            )
-            for column, way in zip(first[1:3], ("in", "out"), strict=True)
-        ]
-        money = first[3].number_input(
-            "Money budget",
-            0.0,
-            1e9,
-            None,
-            key="generate_money",
-            disabled=None in prices,
-            placeholder="needs both prices",
-        )
-        second = st.columns(4)
-        at_once = second[0].number_input(
-            "Calls at once",
-            1,
-            512,
-            base.concurrency,
-            key="generate_at_once",
-            help="At most: fewer when the teacher says it is too fast.",
-        )
-        draws = second[1].number_input("Replies for each seed", 1, 100, 1, key="generate_draws")
-        temperature = second[2].number_input(
-            "Temperature", 0.0, 2.0, 0.0, 0.1, key="generate_temperature", help="The paper asks with 0."
-        )
-        longest = second[3].number_input(
-            "Tokens of a reply at most", 16, 8_000, base.max_tokens, key="generate_longest"
-        )
-        with st.container(horizontal=True):
-            seed = st.checkbox("Send a seed", True, key="generate_seed", help="Some endpoints refuse it.")
-            new = st.checkbox(
-                "max_completion_tokens",
-                key="generate_field",
-                help="What newer models of OpenAI call the bound of a reply.",
-            )
-            repair = st.checkbox("Ask once more for a reply in the wrong form", True, key="generate_repair")
+        told = {**_budget(), **_limits(), **_form()}
         name = st.text_input("Name of the samples", METHOD, key="generate_name", max_chars=100)
-    told = {
-        "budget_tokens": int(tokens),
+    return {**told, "name": name}
+
+
+def _budget() -> dict[str, Any]:
+    columns = st.columns(4)
+    tokens = columns[0].number_input(
+        "Token budget",
+        1_000,
+        10**12,
+        TOKENS,
+        50_000,
+        key="generate_tokens",
+        help="Tokens in and out of this generation in all. Each call's worst case is set aside before it "
+        "is sent, so it is never passed: the run pauses and can go on.",
+    )
+    prices = [
+        column.number_input(
+            f"Price of 1M tokens {way}",
+            0.0,
+            1e5,
+            None,
+            key=f"generate_price_{way}",
+            placeholder="not entered",
+            format="%.4f",
+        )
+        for column, way in zip(columns[1:3], ("in", "out"), strict=True)
+    ]
+    money = columns[3].number_input(
+        "Money budget",
+        0.0,
+        1e9,
+        None,
+        key="generate_money",
+        disabled=None in prices,
+        placeholder="needs both prices",
+    )
+    told: dict[str, Any] = {"budget_tokens": int(tokens)}
+    if None not in prices:
+        told |= {"price_in": prices[0], "price_out": prices[1]} | ({"budget_money": money} if money else {})
+    return told
+
+
+def _limits() -> dict[str, Any]:
+    base, columns = TeacherSettings(model="x"), st.columns(4)
+    at_once = columns[0].number_input(
+        "Calls at once",
+        1,
+        512,
+        base.concurrency,
+        key="generate_at_once",
+        help="At most: fewer when the teacher says it is too fast.",
+    )
+    draws = columns[1].number_input("Replies for each seed", 1, 100, 1, key="generate_draws")
+    temperature = columns[2].number_input(
+        "Temperature", 0.0, 2.0, 0.0, 0.1, key="generate_temperature", help="The paper asks with 0."
+    )
+    longest = columns[3].number_input(
+        "Tokens of a reply at most", 16, 8_000, base.max_tokens, key="generate_longest"
+    )
+    return {
         "concurrency": int(at_once),
         "draws": int(draws),
         "temperature": float(temperature),
         "max_tokens": int(longest),
+    }
+
+
+def _form() -> dict[str, Any]:
+    """Ask in which form the endpoint wants its calls, and what follows a reply in the wrong one."""
+    with st.container(horizontal=True):
+        seed = st.checkbox("Send a seed", True, key="generate_seed", help="Some endpoints refuse it.")
+        new = st.checkbox(
+            "max_completion_tokens",
+            key="generate_field",
+            help="What newer models of OpenAI call the bound of a reply.",
+        )
+        repair = st.checkbox("Ask once more for a reply in the wrong form", True, key="generate_repair")
+    return {
         "send_seed": seed,
         "repair": repair,
         "token_field": "max_completion_tokens" if new else "max_tokens",
-        "name": name,
     }
-    if None not in prices:
-        told |= {"price_in": prices[0], "price_out": prices[1]} | ({"budget_money": money} if money else {})
-    return told
 
 
 # --- what it will cost, and the buttons ---

@@ -22,6 +22,7 @@ RULES = {
     "duplicate_seed": "Another row came from the same seed.",
     "duplicate_problem": "Another row has the same problem, white space aside.",
     "duplicate_solution": "Another row has the same solution, white space aside.",
+    "rejected_by_person": "A person rejected it before any stage.",
     "near_duplicate": "It resembles a kept row beyond doubt.",
     "near_duplicate_over_budget": "It resembles a kept row; the review budget was spent, "
     "so the paper's rule dropped it.",

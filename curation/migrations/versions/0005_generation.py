@@ -11,13 +11,16 @@ depends_on = None
 
 
 def upgrade() -> None:
-    _make_prompts_and_items()
+    _make_prompts()
+    _make_generations()
+    _make_choices()
+    _make_items()
     _make_words()
     op.drop_table("teacher_call")
     _make_calls()
 
 
-def _make_prompts_and_items() -> None:
+def _make_prompts() -> None:
     op.create_table(
         "prompt",
         sa.Column("hash", sa.Text(), nullable=False),
@@ -29,6 +32,9 @@ def _make_prompts_and_items() -> None:
         sa.Column("at", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("hash", name=op.f("pk_prompt")),
     )
+
+
+def _make_generations() -> None:
     op.create_table(
         "generation",
         sa.Column("id", sa.Text(), nullable=False),
@@ -46,6 +52,9 @@ def _make_prompts_and_items() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_generation")),
     )
+
+
+def _make_choices() -> None:
     op.create_table(
         "prompt_choice",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
@@ -58,6 +67,9 @@ def _make_prompts_and_items() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_prompt_choice")),
     )
+
+
+def _make_items() -> None:
     op.create_table(
         "generation_item",
         sa.Column("generation_id", sa.Text(), nullable=False),
