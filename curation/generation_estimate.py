@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from scipy.stats import t as student
 
@@ -29,6 +30,15 @@ class Range:
     def times(self, factor: float) -> "Range":
         return Range(self.low * factor, self.middle * factor, self.high * factor)
 
+    def and_(self, other: "Range") -> "Range":
+        """Add another: at worst, both end at the same side."""
+        return Range(self.low + other.low, self.middle + other.middle, self.high + other.high)
+
+    @property
+    def half_width(self) -> float:
+        """Give half of the range over its middle."""
+        return (self.high - self.low) / 2 / self.middle if self.middle else 0.0
+
     def plus(self, known: float) -> "Range":
         return Range(self.low + known, self.middle + known, self.high + known)
 
@@ -40,7 +50,7 @@ class Estimate:
     wanted: int
     measured: int  # replies that it rests on
     tokens: Range
-    tokens_in: float
+    tokens_in: Range
     tokens_out: Range
     money: Range | None
     seconds: Range  # of what is left
@@ -50,7 +60,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one reply took."""
+    """What one answered call took, and the second request for it."""
 
     prompt_chars: int
     tokens_in: int
@@ -66,28 +76,37 @@ def estimate(
     """Foresee a run over `wanted` prompts of `prompt_chars` characters in all, of which `decided` are done;
     None: too few replies.
 
-    Tokens in follow the length of the prompts. Tokens out and seconds: see `_rest`.
+    Tokens in go by a prompt's characters, tokens out and seconds by reply: see `_Spread.rest`.
     """
     if len(replies) < LEAST or not wanted:
         return None
     left = max(0, wanted - decided)
-    chars = sum(one.prompt_chars for one in replies)
-    ratio = sum(one.tokens_in for one in replies) / max(1, chars)
-    known_in = sum(one.tokens_in for one in replies if one.is_wanted)
-    known_out = sum(one.tokens_out for one in replies if one.is_wanted)
-    tokens_in = max(float(known_in), ratio * prompt_chars)
-    lengths = _Spread.of([float(one.tokens_out) for one in replies])
-    out = lengths.rest(left).plus(known_out)
-    tokens = out.plus(tokens_in)
-    money = None if prices is None else Range(
-        *(prices.of(tokens_in, value) for value in (out.low, out.middle, out.high))
-    )  # fmt: skip
+    ours = [one for one in replies if one.is_wanted]
+    chars_left = max(0, prompt_chars - sum(one.prompt_chars for one in ours))
+    parts = _Parts(
+        _Spread.of([one.tokens_in / max(1, one.prompt_chars) for one in replies]),
+        chars_left / max(1, left),
+        _Spread.of([float(one.tokens_out) for one in replies]),
+    )
+    tokens_in, tokens_out = parts.after(0, left)
+    tokens_in = tokens_in.plus(sum(one.tokens_in for one in ours))
+    tokens_out = tokens_out.plus(sum(one.tokens_out for one in ours))
+    known = float(sum(one.tokens_in + one.tokens_out for one in ours))
     times = _Spread.of([one.seconds for one in replies])
-    seconds = times.rest(left).times(1 / max(1, min(at_once, left)))
     return Estimate(
-        wanted, len(replies), tokens, tokens_in, out, money, seconds, _kept(decided, kept, wanted),
-        _more(lengths, tokens, left),
+        wanted, len(replies), tokens_in.and_(tokens_out), tokens_in, tokens_out,
+        None if prices is None else _money(prices, tokens_in, tokens_out),
+        times.rest(left).times(1 / max(1, min(at_once, left))), _kept(decided, kept, wanted),
+        parts.more(known, left),
     )  # fmt: skip
+
+
+def _money(prices: Prices, tokens_in: Range, tokens_out: Range) -> Range:
+    return Range(
+        prices.of(tokens_in.low, tokens_out.low),
+        prices.of(tokens_in.middle, tokens_out.middle),
+        prices.of(tokens_in.high, tokens_out.high),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +139,39 @@ class _Spread:
             return Range(0.0, 0.0, 0.0)
         v = self.variance
         error = v / self.n + v * v / (2 * (self.n - 1)) + math.log1p(math.expm1(v) / left)
-        factor = math.exp(student.ppf((1 + SURE) / 2, self.n - 1) * math.sqrt(error))
+        factor = math.exp(_quantile(self.n - 1) * math.sqrt(error))
         low = left * min(self.mean, self.log_mean) / factor
         high = left * max(self.mean, self.log_mean) * factor
         return Range(low, (low + high) / 2, high)
 
 
-def _more(lengths: _Spread, tokens: Range, left: int) -> int:
-    """Say how many more replies bring the range of all tokens within WIDEST, if they are like the others."""
-    if tokens.high - tokens.middle <= WIDEST * tokens.middle:
-        return 0
-    for more in range(1, min(MOST_MORE, left)):
-        foreseen = replace(lengths, n=lengths.n + more).rest(left - more)
-        if foreseen.high - foreseen.middle <= WIDEST * tokens.middle:
-            return more
-    return min(MOST_MORE, left)
+@lru_cache(maxsize=1_024)
+def _quantile(freedom: int) -> float:
+    return float(student.ppf((1 + SURE) / 2, freedom))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the tokens of a run are made of."""
+
+    per_char: _Spread  # tokens in for a character of a prompt
+    chars: float  # of a prompt that is still to be sent
+    lengths: _Spread  # tokens out
+
+    def after(self, more: int, left: int) -> tuple[Range, Range]:
+        """Foresee tokens in and out of `left` more, if `more` replies like those before were known, too."""
+        ratios, lengths = (replace(one, n=one.n + more) for one in (self.per_char, self.lengths))
+        return ratios.rest(left).times(self.chars), lengths.rest(left)
+
+    def more(self, known: float, left: int) -> int:
+        """Say how many more replies would bring the range of all tokens within WIDEST; 0: it is."""
+        each = self.per_char.mean * self.chars + self.lengths.mean
+        most = min(MOST_MORE, left)
+        for more in range(most):
+            tokens_in, tokens_out = self.after(more, left - more)
+            if tokens_in.and_(tokens_out).plus(known + more * each).half_width <= WIDEST:
+                return more
+        return most
 
 
 def _kept(decided: int, kept: int, wanted: int) -> Range:
