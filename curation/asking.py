@@ -247,6 +247,7 @@ class Asking:
             found = self.method.subjects(connection, [one.subject for one in items])
             there = {row.id: row for row in calls.done(connection, [one.call_id for one in items])}
         asked: list[Call] = []
+        paid: list[Answer] = []
         out: list[Decided] = []
         for item in items:
             subject = found.get(item.subject)
@@ -258,18 +259,14 @@ class Asking:
             assert subject is not None
             self._expected[call.id] = (item, subject, False)
             if call.id in there:
-                self._take(call, there[call.id])
+                paid.append((call, outcome_in(there[call.id])))
             else:
                 asked.append(call)
-        if out:
+        if out or paid:
             with self.db.transaction() as connection:
                 generations.decide(connection, self.id, out)
+                self._keep(connection, paid)  # by another generation
         return asked
-
-    def _take(self, call: Call, row: Row[Any]) -> None:
-        """Use a reply that another generation paid for."""
-        with self.db.transaction() as connection:
-            self._keep(connection, [(call, outcome_in(row))])
 
     def _repairs(self) -> Iterator[list[Call]]:
         """Give calls that ask once more for the same answer, in the right form."""
@@ -292,10 +289,11 @@ class Asking:
             self._expected[call.id] = (row, subject, True)
             with self.db.reading() as connection:
                 there = calls.done(connection, [call.id])
-            if there:
-                self._take(call, there[0])
-            else:
+            if not there:
                 yield [call]
+                continue
+            with self.db.transaction() as connection:  # another generation paid for it
+                self._keep(connection, [(call, outcome_in(there[0]))])
 
     def _ask(self, stage: Stage) -> Asked:
         passes = [self._free(pages) for pages in (self._first_calls(), self._repairs())]

@@ -277,8 +277,11 @@ class _Round:
         if (left := self._throttle.open_at - now) > 2:
             why = "as the teacher asked" if self._throttle.asked_until > now else "nothing works at present"
             self._show(f"waiting {left:,.0f} s, {why}", self._final, self._total)
-        times = [self._throttle.open_at] if self._throttle.open_at > now else []
-        times += [self._again[0].at] if self._again else []
+        opens = self._throttle.open_at
+        times = [opens] if opens > now else []
+        # What is due when the run is closed, or no slot is free, waits for that; the end of a call wakes us.
+        if self._again and self._held is None and len(self._flying) < int(self._throttle.limit):
+            times.append(max(opens, self._again[0].at))
         wait = min([LOOK * 4, *(max(0.005, at - now) for at in times)])
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), wait)

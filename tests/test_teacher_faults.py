@@ -175,6 +175,22 @@ def test_a_wait_of_an_hour_parks_the_run_which_ctrl_c_ends(form: Any, generating
     assert generating.ask(concurrency=3, limit=20).report["kept"] == 20
 
 
+def test_a_parked_run_sleeps(generating: Generating) -> None:
+    """A call that would be due meanwhile does not make it look at the clock two hundred times a second."""
+    generating.teacher.faults = [server_error(), rate_limited(3_600)]
+    shown: list[str] = []
+
+    def stop_soon(what: str, done: int, total: int) -> None:
+        if not shown:
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        shown.append(what)
+
+    with pytest.raises(StageCancelled):
+        generating.ask(limit=5, show=stop_soon)
+    waiting = [one for one in shown if one.startswith("waiting")]
+    assert 1 <= len(waiting) <= 5
+
+
 def test_an_asked_wait_is_kept_by_all_calls(generating: Generating) -> None:
     generating.teacher.faults = [rate_limited(0.4)]
     generating.ask(limit=6)
