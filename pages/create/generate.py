@@ -281,6 +281,8 @@ def _buttons(asked: Mapping[str, Any], found: Standing | None) -> None:
     done = estimate.measured if estimate else 0
     test = min(int(asked["limit"]), done + (estimate.more if estimate and estimate.more else TEST))
     is_ready = found is not None and bool(asked["model"])
+    if found is not None and found.items >= int(asked["limit"]):
+        test = done  # all of them were asked: there is nothing to try
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             f"Test run ({test - done})" if test > done else "Test run",
