@@ -3,7 +3,7 @@
 from typing import Any
 
 from curation.call_outcome import EXCERPT, UNREACHABLE, Outcome, outcome_of
-from curation.teacher_key import HIDDEN, redacted
+from curation.teacher_key import redacted, without_whole_key
 
 NO_KEY = "none"  # what the client wants to see where an endpoint needs no key; never sent
 LONGEST_REPLY = 2 << 20  # bytes: 8,192 tokens are 100 KB; written as JSON, twice, it is 24 times that at most
@@ -57,4 +57,4 @@ def hidden(text: str, key: str | None, is_good: bool = False) -> str:
     itself goes: what merely begins like one may be code that somebody wants."""
     if not key:
         return text
-    return text.replace(key, HIDDEN) if is_good else redacted(text, [key])
+    return without_whole_key(text, key) if is_good else redacted(text, [key])

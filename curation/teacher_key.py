@@ -214,6 +214,17 @@ def redacted(text: str, keys: Iterable[str]) -> str:
     return "".join(parts) + text[done:]
 
 
+def without_whole_key(text: str, key: str) -> str:
+    """Give a text with [key] for a key that stands in it whole, however it is written; what only resembles it
+    stays: it may be code that somebody wants."""
+    return _whole(key).sub(HIDDEN, text) if len(key) >= SHORTEST else text
+
+
+@lru_cache(maxsize=32)
+def _whole(key: str) -> re.Pattern[str]:
+    return re.compile("".join(_written(character) for character in key))
+
+
 @lru_cache(maxsize=32)
 def _pattern(key: str) -> re.Pattern[str]:
     if len(key) < SHORT:

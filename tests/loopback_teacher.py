@@ -497,9 +497,8 @@ class LoopbackTeacher:
 
     @property
     def in_flight(self) -> int:
-        """The requests for a completion that it is answering now."""
-        with self._lock:
-            return self._flying
+        """The requests for a completion that it is answering now. A plan may look."""
+        return self._flying
 
     def _bill(self, body: dict[str, Any], text: str) -> None:
         with self._lock:

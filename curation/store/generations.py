@@ -277,19 +277,20 @@ def item_at(db: Database, id: str, position: int) -> Row[Any] | None:
 
 
 def answered(connection: Connection, id: str) -> list[Row[Any]]:
-    """Give subject, tokens_in, tokens_out and seconds of a generation's answered items; what a repair took is
-    counted with its item."""
+    """Give subject, draw, tokens_in, tokens_out and seconds of a generation's answered items; what a repair
+    or a useless reply took is counted with its item."""
     c, t = generation_item.c, teacher_call.c
     return list(
         connection.execute(
             select(
                 c.subject,
+                c.draw,
                 func.sum(t.tokens_in).label("tokens_in"),
                 func.sum(t.tokens_out).label("tokens_out"),
                 func.sum(t.seconds).label("seconds"),
             )
             .join(teacher_call, (t.id == c.call_id) | (t.id == c.repair_id))
-            .where(c.generation_id == id, t.state == "done")
+            .where(c.generation_id == id, (t.state == "done") | (t.tokens_in + t.tokens_out > 0))
             .group_by(c.position)
         )
     )
