@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from curation.generate import settings_of
-from curation.store import generations, samples, seeds
+from curation.store import generations, sample_words, samples, seeds
 from curation.workspace import Workspace
 from tests.browser.driving import App, Visitor, keyed, press, settled, wait_for
 from tests.loopback_teacher import LoopbackTeacher, finished, html_page, loopback_teacher, prompt_hash
@@ -203,3 +203,22 @@ def test_nothing_kept_the_key(app: App) -> None:
     files = [file for file in app.workspace.rglob("*") if file.is_file()]
     assert files
     assert [file for file in files if KEY.encode() in file.read_bytes()] == []
+
+
+def test_a_person_rejects_a_sample_and_edits_another(app: App, visitors: Callable[[App], Visitor]) -> None:
+    rows = list(samples.stream(store(app).database, ("id", "instruction")))
+    page = visitors(app).open("row", id=rows[0].id)
+    press(page, "word-reject")
+    shows(page, "Rejected")
+    with store(app).database.reading() as connection:
+        assert sample_words.rejected(connection).keys() == {rows[0].seq}
+    page = visitors(app).open("row", id=rows[1].id)
+    page.get_by_text("Edit: makes a new row").click()
+    box = page.get_by_role("textbox", name="Problem")
+    box.fill(rows[1].instruction + " Do it in place.")
+    box.press("Control+Enter")
+    settled(page)
+    press(page, "edit-save")
+    wait_for(lambda: samples.count(store(app).database) == len(rows) + 1)
+    made = list(samples.stream(store(app).database, ("instruction", "extra", "seed_id")))[-1]
+    assert made.instruction.endswith("Do it in place.") and made.extra["parent"] == rows[1].id
