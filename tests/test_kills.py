@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,6 +33,9 @@ from tests.faults import (
     run,
     write_rows,
 )
+from tests.faults.generation import DELAY, Chain, reply
+from tests.generating import SEEDS
+from tests.loopback_teacher import LoopbackTeacher, loopback_teacher
 
 RANDOM_SEED = 53
 BATCHES = 5
@@ -260,3 +263,31 @@ def test_parts_that_a_kill_left_beside_the_whole_list_of_pairs_are_removed(tmp_p
 
     assert search_pairs(vectors, 0.7, tmp_path, silent).tolist() == first == [(0, 1, 1.0)]
     assert [file.name for file in tmp_path.iterdir()] == ["pairs.npy"]
+
+
+# --- generation: paid calls (F22, F23); tests/faults/test_generation_kills.py kills a hundred times ---
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Iterator[LoopbackTeacher]:
+    with loopback_teacher(reply, delay=DELAY) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def generated(seeded_folder: Path, teacher: LoopbackTeacher, folder: Path) -> list[tuple[object, ...]]:
+    """The samples of an undisturbed generation."""
+    chain = Chain(seeded_folder, folder / "generated", teacher)
+    assert chain.finish()["kept"] == SEEDS and chain.repeated == 0
+    return chain.samples()
+
+
+@pytest.mark.parametrize("fault", ["store.commit:kill:9", "teacher.send:kill:14"])
+def test_a_killed_generation_repeats_only_what_flew_and_makes_the_same_samples(
+    fault: str, seeded_folder: Path, teacher: LoopbackTeacher, generated: list[tuple[object, ...]],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    chain = Chain(seeded_folder, tmp_path / "w", teacher)
+    chain.kill_at(fault)
+    assert chain.finish()["kept"] == SEEDS
+    assert chain.samples() == generated
