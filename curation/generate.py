@@ -46,6 +46,8 @@ class Settings(TeacherSettings):
             raise WrongInput(f"--draws {self.draws} must be between 1 and {MOST_DRAWS}")
         if not self.name.strip():
             raise WrongInput("The samples need a name: give one with --name")
+        if self.name == TRIAL:
+            raise WrongInput(f"The name {TRIAL!r} belongs to replies that make no samples; give another one")
 
     @property
     def label(self) -> str:

@@ -17,10 +17,10 @@ from curation.generate import settings_of
 from curation.generation_browser import FAILED, KEPT, REJECTED, Standing, ledger, newest, standing
 from curation.generation_estimate import Estimate, Range
 from curation.reply import METHOD, REASONS
-from curation.store import seed_browsing
+from curation.store import judgements, seed_browsing
 from curation.store.seed_browsing import SEED_FACETS, SEED_SORTS, SeedQuery
 
-OSS, PAIRS = "OSS-Instruct", "Comment-function pairs"
+OSS, PAIRS, JUDGE = "OSS-Instruct", "Comment-function pairs", "Judge samples"
 TEST = 5  # seeds of a test run
 STEPS = ("generate",)
 LOCAL = (
@@ -94,6 +94,11 @@ def _words(query: SeedQuery) -> str:
 
 
 def _teacher() -> dict[str, Any]:
+    return {**_connection("generate"), **_prompt(), **_rarely_asked()}
+
+
+def _connection(key: str) -> dict[str, Any]:
+    """Ask for endpoint, model and key; what was used last stands there."""
     before = newest(ui.workspace(), METHOD)
     left, middle, right = st.columns([1.5, 1, 1])
     with left:
@@ -101,7 +106,7 @@ def _teacher() -> dict[str, Any]:
             "Endpoint",
             value=(before and before.endpoint) or os.environ.get("OPENAI_BASE_URL", ""),
             placeholder="https://api.openai.com/v1",
-            key="generate_url",
+            key=f"{key}_url",
             max_chars=2_000,
             help="Any OpenAI-compatible address. " + LOCAL,
         ).strip()
@@ -110,23 +115,23 @@ def _teacher() -> dict[str, Any]:
             "Model",
             value=(before and before.model) or os.environ.get("OPENAI_MODEL", ""),
             placeholder="as the endpoint calls it",
-            key="generate_model",
+            key=f"{key}_model",
             max_chars=200,
         ).strip()
     with right:
         st.text_input(
             "API key",
             type="password",
-            key="generate_key",
+            key=f"{key}_key",
             on_change=ui.hold_key,
-            args=("generate_key", base_url),
+            args=(f"{key}_key", base_url),
             help="Kept in this app's memory, sent to this endpoint's host and to no other, gone when the app "
             "ends.",
             placeholder="none needed" if not base_url else "",
             max_chars=4_000,
         )
         ui.key_note(base_url)
-    return {"base_url": base_url, "model": model, **_prompt(), **_rarely_asked()}
+    return {"base_url": base_url, "model": model}
 
 
 def _prompt() -> dict[str, Any]:
@@ -281,6 +286,8 @@ def _buttons(asked: Mapping[str, Any], found: Standing | None) -> None:
     done = estimate.measured if estimate else 0
     test = min(int(asked["limit"]), done + (estimate.more if estimate and estimate.more else TEST))
     is_ready = found is not None and bool(asked["model"])
+    if found is not None and found.items >= int(asked["limit"]):
+        test = done  # all of them were asked: there is nothing to try
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             f"Test run ({test - done})" if test > done else "Test run",
@@ -419,6 +426,34 @@ def _pairs() -> None:
     )
 
 
+def _judge() -> None:
+    """Offer to have samples scored by a model, and show the scores there are."""
+    st.caption(
+        "Optional: a model scores each sample from 1 to 5 by a rubric and says why. Its name and the rubric "
+        "stand on the row; where no judge ran, there is no score."
+    )
+    if not sum(ui.places().values()):
+        ui.empty("There are no samples yet to judge.", "generate", "Make some")
+        return
+    limit = st.number_input("Samples to judge", 1, 10_000_000, 100, key="judge_limit", width=320)
+    asked = {**_connection("judge"), **_budget(), "limit": int(limit)}
+    is_live = ui.show_jobs_of(("judge",))
+    if not is_live:
+        st.button(
+            f"Judge {ui.count_of(int(limit), 'sample')}", type="primary", key="judge_start",
+            icon=":material/gavel:", disabled=not asked["model"], on_click=ui.start, args=("judge", asked),
+            help="The first ones that nobody dropped or rejected. What was judged before is not asked again.",
+        )  # fmt: skip
+    with ui.workspace().database.reading() as connection:
+        scores = judgements.histogram(connection)
+    if scores:
+        st.markdown("**Scores so far**")
+        facts = [(f"{score:g} of 5", f"{number:,}") for score, number in sorted(scores.items())]
+        for column, fact in zip(st.columns(max(6, len(facts))), facts, strict=False):
+            with column:
+                ui.show_fact(*fact)
+
+
 def _oss_instruct() -> None:
     if not ui.count_seeds():
         ui.empty(
@@ -466,10 +501,12 @@ def _page() -> None:
         "A teacher model writes a problem and its solution, inspired by each seed. Every call is on record "
         "before it is sent; none is paid for twice.",
     )
-    way = ui.switch("Way", "way", [OSS, PAIRS])
+    way = ui.switch("Way", "way", [OSS, PAIRS, JUDGE])
     if way == PAIRS:
         ui.show_jobs_of(STEPS, _result)
         _pairs()
+    elif way == JUDGE:
+        _judge()
     else:
         _oss_instruct()
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import streamlit as st
 
+import jobs
 import ui
 from curation.generation_browser import (
     STATES,
@@ -162,6 +163,13 @@ def _facts(story: ReplyStory) -> None:
         st.warning(f"Look at it before you train on it: {ui.plain(found)}", icon=":material/flag:")
 
 
+def _read_again() -> None:
+    """Say what reading them again came to."""
+    last = next((job for job in jobs.jobs(ui.folder(), limit=5) if job.step == "parse-again"), None)
+    if last is not None and last.state == "done" and last.report and last.report["now_kept"]:
+        st.success(f"{ui.count_of(last.report['now_kept'], 'reply', 'replies')} became usable.")
+
+
 def _page() -> None:
     ui.heading("Replies", "Every answer of the teacher as it came, what became of it, and why.")
     found = _generation()
@@ -173,8 +181,18 @@ def _page() -> None:
     rail, main = st.columns([1, 3.4], gap="medium")
     with rail:
         _rail(found.id, query)
+        st.button(
+            "Read all again",
+            key="replies_again",
+            icon=":material/refresh:",
+            on_click=ui.start,
+            args=("parse-again", {"generation": found.id}),
+            help="With the parser of today, at no cost: no call is made. What is usable now becomes a "
+            "sample; no sample is taken away.",
+        )
         ui.link("generate", "Back to Generate", icon=":material/arrow_back:")
     with main:
+        ui.show_jobs_of(("parse-again",), _read_again)
         page = replies(ui.workspace(), found.id, query, _number("after"), _number("before"), SIZE)
         if not page.lines:
             st.info("No reply fits. Take a filter away.", icon=":material/search_off:")

@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 import ui
-from curation import explain, review
+from curation import explain, review, sample_words
 from curation.errors import CurationError
 from curation.generation_browser import ReplyStory, story_of_sample
 from curation.store import browsing, samples
@@ -103,6 +103,56 @@ def _beside_its_seed(told: dict[str, Any], story: ReplyStory) -> None:
     )
     ui.link("replies", "The teacher's reply, and what it was asked", icon=":material/forum:",
             g=story.item.generation_id, reply=str(story.item.position))  # fmt: skip
+
+
+def _words(told: dict[str, Any]) -> None:
+    """Show what people and judges said of a sample, with the buttons to say something."""
+    said = told.get("words", [])
+    newest = next((one["word"] for one in reversed(said)), "none")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for word, label, icon in (("accept", "Accept", "thumb_up"), ("reject", "Reject", "thumb_down")):
+            st.button(
+                f"{label}ed" if newest == word else label,
+                key=f"word-{word}",
+                icon=f":material/{icon}:",
+                type="primary" if newest == word else "secondary",
+                on_click=_say,
+                args=(told["id"], "none" if newest == word else word),
+                help="Press again to take it back. Exact duplicates drops what is rejected, and names you.",
+            )
+        if newest == "none":
+            st.caption("Nobody has said anything of it.")
+        else:
+            ui.show_line(f"by {said[-1]['person']}, {said[-1]['at']} {said[-1]['note']}")
+    for one in told.get("judgements", []):
+        difficulty = f", difficulty {one['difficulty']:.0f}" if one.get("difficulty") is not None else ""
+        ui.show_line(f"Judge {one['model']}: {one['score']:.0f} of 5{difficulty}: {one['reason']}")
+    for other in told.get("edits", []):
+        ui.link("row", f"Edited: {other[:12]}", icon=":material/edit:", id=other)
+    with st.expander("Edit: makes a new row and rejects this one"):
+        problem = st.text_area("Problem", told["instruction"], height=160, key=f"edit-problem-{told['id']}")
+        solution = st.text_area("Solution", told["response"], height=260, key=f"edit-solution-{told['id']}")
+        st.button(
+            "Save as a new row",
+            key="edit-save",
+            icon=":material/save:",
+            disabled=(problem, solution) == (told["instruction"], told["response"]),
+            on_click=_edit,
+            args=(told["id"], problem, solution),
+        )
+
+
+def _say(id: str, word: str) -> None:
+    done = ui.act(sample_words.say, ui.workspace(), id, word, ui.person())
+    if done is not None:
+        ui.toast(ui.plain(done.message))
+
+
+def _edit(id: str, problem: str, solution: str) -> None:
+    done = ui.act(sample_words.edit, ui.workspace(), id, problem, solution, ui.person())
+    if done is not None:
+        ui.set_query(id=done.sample)
+        ui.toast(ui.plain(done.message))
 
 
 def _origin(origin: dict[str, Any]) -> None:
@@ -290,6 +340,7 @@ else:
     told = explain.explain(ui.workspace(), id)
     st.text(f"id {told['id']}")
     _texts(told)
+    _words(told)
     _origin(told["origin"])
     st.markdown("**What happened to it**")
     if not told["stages"]:
