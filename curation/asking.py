@@ -368,8 +368,7 @@ class Asking:
                 self._expected[row.asked_id] = (row, found[row.subject], row.asked_id != row.call_id)
 
     def _keep(self, connection: Connection, answers: Sequence[Answer]) -> None:
-        """Decide on final answers, in the transaction that writes them down: neither is ever there without
-        the other."""
+        """Decide on final answers. One that is on record and was not decided on is taken by the next run."""
         if unknown := [call.id for call, _ in answers if call.id not in self._expected]:
             self._recalled(connection, unknown)
         finals = [

@@ -140,6 +140,7 @@ class _Round:
             await self._pass()
             if self._is_over:
                 break
+            await self._log.settle()  # the next pass may depend on what is made of the answers
         await self._drain()
         if self._error is not None:
             raise self._error

@@ -12,7 +12,7 @@ from itertools import islice
 
 from curation.hidden_characters import CONTROL, HIDDEN
 from curation.redaction import redact
-from curation.steering_phrases import RULES
+from curation.steering_phrases import RULES, rules_near
 
 FLAGS = "1"  # goes up when flags_in() finds anything differently
 HIDDEN_CHARACTERS, SECRET = "hidden_characters", "secret"
@@ -51,7 +51,11 @@ def flags_in(text: str) -> list[Flag]:
     """List what tries to steer a reader, by place; 50 a rule at most. Flags of one kind do not overlap."""
     plain = NOT_ASCII.sub(_looking_alike, text)
     lower = plain.lower()
-    found = [Flag(rule.kind, *span) for rule in RULES for span in islice(rule.spans(plain, lower), MOST)]
+    found = [
+        Flag(rule.kind, *span)
+        for rule in rules_near(lower)
+        for span in islice(rule.spans(plain, lower), MOST)
+    ]
     hidden = (run.span() for run in HIDDEN_RUN.finditer(text))
     found += [Flag(HIDDEN_CHARACTERS, *span) for span in islice(hidden, MOST)]
     secrets = (Flag(SECRET, start, end) for start, end, kind in redact(text).spans if kind not in PERSONAL)

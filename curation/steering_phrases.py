@@ -464,3 +464,11 @@ RULES = (
         r"(?:snippet|seed|prompt|context|instructions|user input|system message)\b",
     ),
 )
+
+NEAR_WORDS = tuple(dict.fromkeys(word for rule in RULES for word in rule.near))
+
+
+def rules_near(lower: str) -> Iterator[Rule]:
+    """Give the rules of which a text, in lower case, holds a rare word: most texts hold few."""
+    there = {word for word in NEAR_WORDS if word in lower}
+    return (rule for rule in RULES if not there.isdisjoint(rule.near))

@@ -56,6 +56,43 @@ def unpack(packed: bytes) -> str:
     return zlib.decompress(packed).decode("utf-8", "surrogatepass")
 
 
+def _insert_sent() -> Any:
+    statement = insert_or_update(teacher_call)
+    return statement.on_conflict_do_update(
+        index_elements=["id"],
+        set_={
+            "state": SENT, "attempts": teacher_call.c.attempts + 1, "sent_at": statement.excluded.sent_at,
+            "generation_id": statement.excluded.generation_id,
+        },
+        where=teacher_call.c.state != DONE,
+    )  # fmt: skip
+
+
+FACTS = ("state", "reason", "message", "finish_reason", "tokens_cached", "is_guessed", "seconds")
+
+
+def _update_answered() -> Any:
+    c = teacher_call.c
+    return (
+        update(teacher_call)
+        .where(c.id == bindparam("call"))
+        .values(
+            **{name: bindparam(f"new_{name}") for name in FACTS},
+            reply=func.coalesce(bindparam("new_reply"), c.reply),
+            # Added up: a useless reply before this one was paid for, too.
+            tokens_in=c.tokens_in + bindparam("more_in"),
+            tokens_out=c.tokens_out + bindparam("more_out"),
+            lost_in=c.lost_in + bindparam("times_lost") * c.worst_in,
+            lost_out=c.lost_out + bindparam("times_lost") * c.worst_out,
+            answered_at=bindparam("at"),
+        )
+    )
+
+
+# Made once: they run for every few calls, and making one takes longer than running it.
+INSERT_SENT, UPDATE_ANSWERED = _insert_sent(), _update_answered()
+
+
 def write_sent(connection: Connection, generation_id: str, calls: Sequence[SentCall]) -> None:
     """Note that these are about to be sent; one that was sent before counts another attempt.
 
@@ -64,16 +101,7 @@ def write_sent(connection: Connection, generation_id: str, calls: Sequence[SentC
     if not calls:
         return
     at = now()
-    statement = insert_or_update(teacher_call)
-    statement = statement.on_conflict_do_update(
-        index_elements=["id"],
-        set_={
-            "state": SENT, "attempts": teacher_call.c.attempts + 1, "sent_at": at,
-            "generation_id": statement.excluded.generation_id,
-        },
-        where=teacher_call.c.state != DONE,
-    )  # fmt: skip
-    connection.execute(statement, [
+    connection.execute(INSERT_SENT, [
         {
             "id": one.id, "generation_id": generation_id, "state": SENT, "draw": one.draw, "attempts": 1,
             "model": one.model, "endpoint": one.endpoint, "prompt_hash": one.prompt_hash,
@@ -89,30 +117,13 @@ def write_answered(connection: Connection, calls: Sequence[AnsweredCall]) -> Non
     """Note what came back. Attempts of one call come one after the other, in any number of groups."""
     if not calls:
         return
-    c, at = teacher_call.c, now()
-    facts = (
-        "state", "reason", "message", "finish_reason", "tokens_cached", "is_guessed", "seconds",
-    )  # fmt: skip
-    statement = (
-        update(teacher_call)
-        .where(c.id == bindparam("call"))
-        .values(
-            **{name: bindparam(f"new_{name}") for name in facts},
-            reply=func.coalesce(bindparam("new_reply"), c.reply),
-            # Added up: a useless reply before this one was paid for, too.
-            tokens_in=c.tokens_in + bindparam("more_in"),
-            tokens_out=c.tokens_out + bindparam("more_out"),
-            lost_in=c.lost_in + bindparam("times_lost") * c.worst_in,
-            lost_out=c.lost_out + bindparam("times_lost") * c.worst_out,
-            answered_at=at,
-        )
-    )
-    connection.execute(statement, [
+    at = now()
+    connection.execute(UPDATE_ANSWERED, [
         {
-            "call": one.id, "times_lost": int(one.is_lost),
+            "call": one.id, "times_lost": int(one.is_lost), "at": at,
             "more_in": one.tokens_in, "more_out": one.tokens_out,
             "new_reply": None if one.reply is None else pack(one.reply),
-            **{f"new_{name}": getattr(one, name) for name in facts},
+            **{f"new_{name}": getattr(one, name) for name in FACTS},
         }
         for one in calls
     ])  # fmt: skip
