@@ -14,7 +14,10 @@ MISSING = for pair in $(SYSTEM_PACKAGES); do \
 	command -v "$${pair%%:*}" >/dev/null 2>&1 || printf '%s ' "$${pair\#\#*:}"; done
 
 BIN := .venv/bin
-# Modules are compiled when they are first imported: half of what pip would compile is never used.
+# Only what is imported is compiled: half of what pip would compile is never used.
+IMPORTED := curation.__main__, curation.teacher_process, jobs.__main__, serve, openai, streamlit.web.cli, \
+	torch, transformers, sentence_transformers, datasets, peft, accelerate, pandas, \
+	pyarrow.parquet, scipy.sparse, sklearn.feature_extraction.text, alembic.command
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --no-compile
 
 .DEFAULT_GOAL := help
@@ -102,6 +105,9 @@ $(BIN)/python:
 .venv/.installed: requirements.txt requirements.lock .venv/.torch
 	@echo "Installing requirements.txt into .venv (minutes the first time)"
 	$(PIP) --quiet -c requirements.lock -r requirements.txt
+	@echo "Compiling what Winnow imports"
+	@# Here and now, whatever the environment says of byte code: each command would do it again without.
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore -c "import $(IMPORTED)"
 	@touch $@
 
 .venv/.installed-dev: requirements-dev.txt .venv/.installed

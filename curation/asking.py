@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any, Literal, Protocol
 
@@ -77,7 +78,7 @@ class TeacherSettings:
             return None
         return Prices(self.price_in, self.price_out)
 
-    @property
+    @cached_property
     def endpoint(self) -> Endpoint:
         return read_endpoint(self.base_url) if self.base_url else default_endpoint()
 
@@ -175,6 +176,7 @@ class Asking:
         self.id = generation_id(self.method.name, self.label, self.settings, self.prompt)
         self._expected: dict[str, tuple[Row[Any], Row[Any], bool]] = {}
         self._in_batches: set[str] = set()  # calls that were not asked, because a living batch holds them
+        self._teacher: Teacher | None = None  # made when there is something to ask
 
     def run_stage(self, said: Mapping[str, Any], show: Progress) -> StageResult:
         """Ask what was not answered yet; attach to another process that does. Raises WrongInput for an
@@ -189,8 +191,12 @@ class Asking:
         return result
 
     def _run(self, stage: Stage) -> Report:
-        self._open(stage)
-        asked = self._ask(stage)
+        try:
+            self._open(stage)
+            asked = self._ask(stage)
+        finally:
+            if self._teacher is not None:
+                self._teacher.end()  # nobody may have entered it
         stopped = "Stopped by a person; go on whenever you like" if asked.is_stopped else None
         paused = asked.paused or stopped or self._why_unasked()
         with self.db.transaction() as connection:
@@ -219,6 +225,8 @@ class Asking:
             calls.settle_orphans(connection, self.id)
             known = generations.known_items(connection, self.id)
         new = [id for id in self.wanted if any((id, draw) not in known for draw in range(self.draws))]
+        if new and self.settings.mode == "now":
+            self._opened_teacher().start()  # while we write
         for start in range(0, len(new), PAGE):
             page = new[start : start + PAGE]
             with self.db.transaction() as connection:
@@ -307,11 +315,18 @@ class Asking:
     def _ask_all(self, stage: Stage, passes: Sequence[Iterator[Call]]) -> Asked:
         asked = self.settings
         limits = replace(self.limits, concurrency=asked.concurrency, deadline=asked.deadline)
-        teacher = self.open_teacher(asked.endpoint.base_url, self.key, asked.deadline, asked.concurrency)
         return ask_all(
-            teacher, passes, lambda: CallLog(self.db, self.id, self._keep), self._budget(), limits,
-            stage.progress, len(self.wanted) * self.draws,
+            self._opened_teacher(), passes, lambda: CallLog(self.db, self.id, self._keep), self._budget(),
+            limits, stage.progress, len(self.wanted) * self.draws,
         )  # fmt: skip
+
+    def _opened_teacher(self) -> Teacher:
+        if self._teacher is None:
+            asked = self.settings
+            self._teacher = self.open_teacher(
+                asked.endpoint.base_url, self.key, asked.deadline, asked.concurrency
+            )
+        return self._teacher
 
     def _ask_in_batches(self, stage: Stage, passes: Sequence[Iterator[Call]]) -> Asked:
         """Ask in batches, one pass after the other; living batches are followed even if no call is free."""

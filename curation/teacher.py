@@ -6,13 +6,14 @@ would wait for one interpreter's lock, which took a third of the throughput. Bot
 
 import asyncio
 import json
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from curation.call_outcome import Completion, Outcome
 from curation.errors import SourceUnavailable
@@ -86,30 +87,68 @@ class Teacher:
         self._deadline = deadline
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
         self._number = 0
-        self._process: asyncio.subprocess.Process
+        self._process: subprocess.Popen[bytes] | None = None
+        self._down: asyncio.WriteTransport
         self._listener: asyncio.Task[None]
 
-    async def __aenter__(self) -> "Teacher":
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "curation.teacher_process", cwd=ROOT, env=environment_for(False),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LONGEST_LINE,
+    def start(self) -> None:
+        """Start the process, so that it is ready when the first call is: its imports take a second. Who does
+        not go on to use it calls `end`."""
+        if self._process is not None:
+            return
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "curation.teacher_process"], cwd=ROOT, env=environment_for(False),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
             start_new_session=True,  # Ctrl-C is ours to answer
         )  # fmt: skip
-        self._listener = asyncio.create_task(self._listen())
-        self._say(self._about)
+        with suppress(BrokenPipeError):  # who listens will find it dead
+            self._input.write(_line(self._about))
+
+    def end(self) -> None:
+        """End a process that was started and not used."""
+        if self._process is not None:
+            self._leave()
+            self._output.close()
+            self._process = None
+
+    def _leave(self) -> None:
+        assert self._process is not None
+        with suppress(OSError):
+            self._input.close()  # the end of its input ends it
+        if not self._waiting:
+            self._process.kill()  # it has nothing left to do, and tidying up would take it a while
+        try:
+            self._process.wait(LEAVING)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def _input(self) -> IO[bytes]:
+        assert self._process is not None and self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def _output(self) -> IO[bytes]:
+        assert self._process is not None and self._process.stdout is not None
+        return self._process.stdout
+
+    async def __aenter__(self) -> "Teacher":
+        self.start()
+        loop = asyncio.get_running_loop()
+        self._down, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._input)
+        lines = asyncio.StreamReader(limit=LONGEST_LINE)
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), self._output)
+        self._listener = asyncio.create_task(self._listen(lines))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()  # the end of its input ends it
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), LEAVING)
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
+        self._down.close()
+        await asyncio.to_thread(self._leave)
         await self._listener
+        self._process = None
 
     async def ask(self, call: Call) -> Outcome:
         """Send a call once. Never raises for what a server or a network may do; SourceUnavailable when the
@@ -122,7 +161,8 @@ class Teacher:
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            self._say([number, body_of(call)])
+            # Never more than the calls in flight wait in this buffer: nobody has to wait for it to empty.
+            self._down.write(_line([number, body_of(call)]))
             async with asyncio.timeout(self._deadline + GRACE):
                 return await answer
         except TimeoutError:
@@ -131,21 +171,19 @@ class Teacher:
         finally:
             del self._waiting[number]
 
-    def _say(self, something: Any) -> None:
-        assert self._process.stdin is not None
-        # Never more than the calls in flight wait in this buffer, so nobody has to wait for it to empty.
-        self._process.stdin.write(json.dumps(something).encode() + b"\n")
-
-    async def _listen(self) -> None:
-        assert self._process.stdout is not None
+    async def _listen(self, lines: asyncio.StreamReader) -> None:
         with suppress(ValueError):  # a line beyond the limit: nothing after it can be trusted
-            async for line in self._process.stdout:
+            async for line in lines:
                 number, said = json.loads(line)
                 if (answer := self._waiting.get(number)) is not None and not answer.done():
                     answer.set_result(_outcome(said))
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(_died())
+
+
+def _line(said: Any) -> bytes:
+    return json.dumps(said).encode() + b"\n"
 
 
 def _died() -> SourceUnavailable:

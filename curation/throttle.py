@@ -6,7 +6,7 @@ Times are those of a clock that only goes forward, in seconds; the caller says w
 import random
 from dataclasses import dataclass, field
 
-FIRST = 16  # calls at once to begin with
+FIRST = 16  # calls at once to begin with, or half of what is allowed
 WINDOW = 1.0  # seconds in which several complaints count as one: they answer the same burst
 TROUBLE = 5  # errors in a row, of any call, from which the whole run waits
 FIRST_WAIT = 1.0  # seconds before a second try, at most; doubled before each that follows
@@ -30,7 +30,7 @@ class Throttle:
     chance: random.Random = field(default_factory=random.Random)
 
     def __post_init__(self) -> None:
-        self.limit = float(min(FIRST, self.most))
+        self.limit = float(min(max(FIRST, self.most // 2), self.most))
 
     def well(self) -> None:
         """Note an answer."""

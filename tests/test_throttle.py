@@ -46,7 +46,7 @@ def test_the_limit_stays_within_its_bounds_and_closings_are_short_unless_asked_f
     most: int, events: list[Event]
 ) -> None:
     one, now, asked = throttle(most), 100.0, 0.0
-    assert one.limit == min(FIRST, most)
+    assert one.limit == min(max(FIRST, most // 2), most)
     for event in events:
         now += event.after
         event.tell(one, now)
@@ -78,18 +78,18 @@ def test_a_burst_of_complaints_counts_once_and_the_next_one_counts_again() -> No
     one = throttle()
     for number in range(50):
         one.too_fast(100.0 + number / 100, None)
-    assert one.limit == FIRST / 2
+    assert one.limit == MOST / 4
     one.too_fast(100.0 + WINDOW, None)
-    assert one.limit == FIRST / 4
+    assert one.limit == MOST / 8
 
 
 def test_a_fast_start_doubles_with_each_round_until_the_first_complaint() -> None:
-    one = throttle()
-    for _ in range(FIRST):  # a whole round of 16 answers
+    one = throttle(200)
+    for _ in range(100):  # a whole round: half of what is allowed
         one.well()
-    assert one.limit == 2 * FIRST
+    assert one.limit == 200
     one.too_fast(1.0, None)
-    assert one.limit == FIRST
+    assert one.limit == 100
 
 
 def test_after_a_complaint_it_grows_by_one_a_round_and_comes_back_to_the_most() -> None:
