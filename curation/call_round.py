@@ -261,6 +261,7 @@ class _Round:
         if outcome.kind == "done":
             self._good += 1
             self._throttle.well()
+            self._wake.set()  # there may be room for another slot now
             return
         self._bad += 1
         if not self._good and self._bad >= BAD_IN_A_ROW and outcome.reason in UNUSABLE:

@@ -7,6 +7,7 @@ then [number, body] for each call; up its standard output go [number, outcome]. 
 """
 
 import asyncio
+import gc
 import json
 import math
 import ssl
@@ -78,6 +79,7 @@ def _client(base_url: str, key: str | None, deadline: float, trusted: ssl.SSLCon
 
 async def main() -> None:
     """Answer calls until the input ends; those in flight end with it."""
+    gc.freeze()  # openai's 100,000 classes and fields are here to stay: no collection need look at them
     reader = asyncio.StreamReader(limit=LONGEST_LINE)
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
