@@ -1,9 +1,15 @@
 """Every pair of rows at or above a cosine, exactly.
 
-Exact means: the set that a float64 computation over the same float32 vectors gives. A float32 product
-proposes with a margin, and every proposal is computed again in float64 before it counts.
+Exact means: the set that a float64 computation over the same float32 vectors gives. A bound that loses no
+pair (curation/pair_screen.py) proposes, and every proposal is computed again in float64 before it counts.
 """
 
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,47 +18,152 @@ import numpy.typing as npt
 from curation.atomic import atomic_write
 from curation.embedding import Vectors
 from curation.errors import DamagedWorkspace
+from curation.pair_screen import Screen, Tile, float_screen
 from curation.stage import Progress
 
 PAIR = np.dtype([("left", "<i4"), ("right", "<i4"), ("cosine", "<f4")])
 Pairs = npt.NDArray[np.void]
+Numbers = npt.NDArray[np.int32]
 
 ROWS = 1024  # rows of a block; its result is saved before the next block starts
-COLUMNS = 4096  # rows met at a time: a tile of 16 MB stays in the processor's cache
+STRIP = 256  # rows of a tile
+COLUMNS = 2048  # rows met at a time: a tile of 2 MB stays in the processor's cache
 MARGIN = 1e-4  # a float32 product of unit vectors of d numbers errs by at most d x 2^-24: 2.3e-5 for d = 384
-CHUNK = 1 << 15  # pairs verified at a time: 2 x 100 MB in float64
+CHUNK = 256  # pairs verified at a time: 2 x 0.8 MB in float64 stay in the cache, too
+DENSE = 0.01  # share of a tile from which one product is quicker than a pair at a time
+BYTES_FROM = 200_000  # rows from which bytes are worth loading torch for, which takes seconds
 
 
-def exact_cosines(
-    vectors: Vectors, left: npt.NDArray[np.int32], right: npt.NDArray[np.int32]
+class Stopped(Exception):
+    """The search was given up by its owner."""
+
+
+def exact_cosines(vectors: Vectors, left: Numbers, right: Numbers) -> npt.NDArray[np.float64]:
+    """Compute the cosine of each (left, right) in float64, norms included; NaN for a row of nothing."""
+    rows = np.unique(np.concatenate([left, right]))
+    squares = np.empty(int(rows[-1]) + 1 if len(rows) else 0)
+    for start in range(0, len(rows), CHUNK):
+        part = rows[start : start + CHUNK]
+        squares[part] = _squares(vectors[part])
+    return _cosines(vectors, squares, left, right)
+
+
+def _squares(vectors: Vectors) -> npt.NDArray[np.float64]:
+    """Give the squares of the lengths of vectors."""
+    whole = vectors.astype(np.float64)
+    squares: npt.NDArray[np.float64] = np.einsum("ij,ij->i", whole, whole)
+    return squares
+
+
+def _cosines(
+    vectors: Vectors, squares: npt.NDArray[np.float64], left: Numbers, right: Numbers
 ) -> npt.NDArray[np.float64]:
-    """Compute the cosine of each (left, right) in float64, norms included."""
     result = np.empty(len(left), dtype=np.float64)
     for start in range(0, len(left), CHUNK):
-        part = slice(start, start + CHUNK)
-        a = vectors[left[part]].astype(np.float64)
-        b = vectors[right[part]].astype(np.float64)
-        dots = np.einsum("ij,ij->i", a, b)
-        result[part] = dots / np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))
+        one, other = left[start : start + CHUNK], right[start : start + CHUNK]
+        # Widened first: a sum in float64 over float32 would depend on where numpy's buffers end.
+        a, b = vectors[one].astype(np.float64), vectors[other].astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            result[start : start + CHUNK] = np.einsum("ij,ij->i", a, b) / np.sqrt(
+                squares[one] * squares[other]
+            )
     return result
 
 
-def pairs_of_block(vectors: Vectors, start: int, floor: float) -> Pairs:
-    """Give the pairs whose left row is in [start, start + ROWS), sorted by left, then right."""
-    rows = vectors[start : start + ROWS]
-    lefts, rights = [], []
-    for column in range(start, len(vectors), COLUMNS):
-        product = rows @ vectors[column : column + COLUMNS].T
-        row, other = np.nonzero(product >= floor - MARGIN)
-        later = other + column > row + start  # the upper triangle only
-        lefts.append((row[later] + start).astype(np.int32))
-        rights.append((other[later] + column).astype(np.int32))
-    left, right = np.concatenate(lefts), np.concatenate(rights)
-    cosine = exact_cosines(vectors, left, right)
-    keep = cosine >= floor
-    block = np.empty(int(keep.sum()), dtype=PAIR)
-    block["left"], block["right"], block["cosine"] = left[keep], right[keep], cosine[keep]
-    return block[np.lexsort((block["right"], block["left"]))]
+class Search:
+    """What threads share while they look for pairs. `vectors`: (rows, dimensions), of length 1, or 0."""
+
+    def __init__(self, vectors: Vectors, floor: float) -> None:
+        self.vectors, self.floor = vectors, floor
+        self.squares = np.concatenate(
+            [_squares(vectors[start : start + ROWS]) for start in range(0, len(vectors), ROWS)]
+            or [np.empty(0)]
+        )
+        self.screen = _screen(vectors, floor)
+        self._own = threading.local()
+        self._is_stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Let blocks that are being computed end with Stopped, soon."""
+        self._is_stopped.set()
+
+    def block(self, start: int) -> Pairs:
+        """Give the pairs whose left row is in [start, start + ROWS), sorted by left, then right."""
+        beyond = min(start + ROWS, len(self.vectors))
+        firsts = range(start, beyond, STRIP)
+        return np.concatenate([self._strip(slice(one, min(one + STRIP, beyond))) for one in firsts])
+
+    def _strip(self, rows: slice) -> Pairs:
+        tiles = []
+        for first in range(rows.start, len(self.vectors), COLUMNS):
+            self._look_up()
+            tiles.append(self._tile(rows, slice(first, min(first + COLUMNS, len(self.vectors)))))
+        whole = np.concatenate(tiles)
+        sorted_: Pairs = whole[np.argsort(whole["left"], kind="stable")]  # tiles follow each other by right
+        return sorted_
+
+    def _look_up(self) -> None:
+        if self._is_stopped.is_set():
+            raise Stopped
+
+    def _tile(self, rows: slice, columns: slice) -> Pairs:
+        left, right = self._places(self._tiles.hits(rows, columns), rows, columns)
+        if len(left) > DENSE * (rows.stop - rows.start) * (columns.stop - columns.start):
+            product = self.vectors[rows] @ self.vectors[columns].T
+            left, right = self._places(product >= self.floor - MARGIN, rows, columns)
+        else:
+            near = self._near(left, right)
+            left, right = left[near], right[near]
+        return self._verified(left, right)
+
+    @property
+    def _tiles(self) -> Tile:
+        if not hasattr(self._own, "tile"):
+            self._own.tile = Tile(self.screen, STRIP, COLUMNS)
+        tile: Tile = self._own.tile
+        return tile
+
+    @staticmethod
+    def _places(hits: npt.NDArray[np.bool_], rows: slice, columns: slice) -> tuple[Numbers, Numbers]:
+        """Give the pairs of rows of a tile's hits, the upper triangle only."""
+        at = np.flatnonzero(hits)
+        left = (at // hits.shape[1] + rows.start).astype(np.int32)
+        right = (at % hits.shape[1] + columns.start).astype(np.int32)
+        if columns.start >= rows.stop:
+            return left, right
+        later = right > left
+        return left[later], right[later]
+
+    def _near(self, left: Numbers, right: Numbers) -> npt.NDArray[np.bool_]:
+        """Say which pairs are near enough in float32, which is half as long as float64."""
+        near = np.empty(len(left), np.bool_)
+        for start in range(0, len(left), CHUNK):
+            part = slice(start, start + CHUNK)
+            dots = np.einsum("ij,ij->i", self.vectors[left[part]], self.vectors[right[part]])
+            near[part] = dots >= self.floor - MARGIN
+        return near
+
+    def _verified(self, left: Numbers, right: Numbers) -> Pairs:
+        found = []
+        for start in range(0, len(left), STRIP * CHUNK):  # heavy tiles take a while: look up now and then
+            self._look_up()
+            one, other = left[start : start + STRIP * CHUNK], right[start : start + STRIP * CHUNK]
+            cosine = _cosines(self.vectors, self.squares, one, other)
+            keep = cosine >= self.floor
+            part = np.empty(int(keep.sum()), dtype=PAIR)
+            part["left"], part["right"], part["cosine"] = one[keep], other[keep], cosine[keep]
+            found.append(part)
+        return np.concatenate(found or [np.empty(0, PAIR)])
+
+
+def _screen(vectors: Vectors, floor: float) -> Screen:
+    """Choose the quicker bound. Bytes need torch, not worth loading unless it is there or rows are many."""
+    if len(vectors) < ROWS * 8 or ("torch" not in sys.modules and len(vectors) < BYTES_FROM):
+        return float_screen(vectors, floor)
+    from curation.int8_screen import byte_screen, is_quicker
+
+    plain, made = float_screen(vectors, floor), byte_screen(vectors, floor)
+    return made if made is not None and is_quicker(plain, made, STRIP, COLUMNS) else plain
 
 
 def search_pairs(vectors: Vectors, floor: float, folder: Path, progress: Progress) -> Pairs:
@@ -65,12 +176,10 @@ def search_pairs(vectors: Vectors, floor: float, folder: Path, progress: Progres
     if _length(whole) is None:  # missing, or cut short by something other than us
         folder.mkdir(parents=True, exist_ok=True)
         starts = range(0, len(vectors), ROWS)
-        for done, start in enumerate(starts):
-            progress("comparing rows", start, len(vectors))
-            part = _part(folder, done)
-            if _length(part) is None:
-                with atomic_write(part) as file:
-                    np.save(file, pairs_of_block(vectors, start, floor), allow_pickle=False)
+        missing = [start for start in starts if _length(_part(folder, start // ROWS)) is None]
+        for start, block in _blocks(vectors, floor, missing, progress):
+            with atomic_write(_part(folder, start // ROWS)) as file:
+                np.save(file, block, allow_pickle=False)
         _join(folder, len(starts))
         progress("comparing rows", len(vectors), len(vectors))
     for part in folder.glob("part-*.npy"):  # joined; here rather than in _join, so that a kill leaves none
@@ -79,6 +188,39 @@ def search_pairs(vectors: Vectors, floor: float, folder: Path, progress: Progres
         return np.empty(0, dtype=PAIR)
     pairs: Pairs = np.load(whole, mmap_mode="r", allow_pickle=False)
     return pairs
+
+
+def _blocks(
+    vectors: Vectors, floor: float, starts: Sequence[int], progress: Progress
+) -> Iterator[tuple[int, Pairs]]:
+    """Compute blocks in threads; gives them in order. No more than one a thread waits to be taken."""
+    if not starts:
+        return
+    progress("comparing rows", starts[0], len(vectors))
+    search = Search(vectors, floor)
+    threads = os.cpu_count() or 1
+    under_way: deque[tuple[int, Future[Pairs]]] = deque()
+    with search.screen.alone(), ThreadPoolExecutor(threads, "pairs") as pool:
+        try:
+            for start in starts:
+                under_way.append((start, pool.submit(pairs_of_block, search, start)))
+                if len(under_way) > threads:
+                    yield _next(under_way, progress, len(vectors))
+            while under_way:
+                yield _next(under_way, progress, len(vectors))
+        finally:
+            search.stop()  # whoever took no more blocks wants none
+
+
+def _next(under_way: "deque[tuple[int, Future[Pairs]]]", progress: Progress, total: int) -> tuple[int, Pairs]:
+    start, future = under_way.popleft()
+    progress("comparing rows", start, total)
+    return start, future.result()
+
+
+def pairs_of_block(search: Search, start: int) -> Pairs:
+    """Give the pairs whose left row is in [start, start + ROWS), sorted by left, then right."""
+    return search.block(start)
 
 
 def _part(folder: Path, number: int) -> Path:

@@ -40,7 +40,7 @@ ONLY_IN = {
     "dbos": ("jobs/",),
     "openai": ("curation/teacher_process.py", "curation/teacher_client.py", "curation/teacher_batch.py"),
     "sentence_transformers": ("curation/embedding.py", "training/"),
-    "torch": ("curation/embedding.py", "training/"),
+    "torch": ("curation/embedding.py", "curation/int8_screen.py", "training/"),
     "datasets": ("curation/hub.py", "curation/benchmarks.py", "curation/export.py"),
     "peft": ("training/",),
     "tree_sitter": ("curation/syntax_units.py",),

@@ -7,7 +7,7 @@ import pytest
 
 from curation import pairs
 from curation.embedding import Vectors
-from curation.pairs import PAIR, exact_cosines, pairs_of_block, search_pairs
+from curation.pairs import PAIR, Search, exact_cosines, pairs_of_block, search_pairs
 from curation.stage import silent
 
 ROWS, COLUMNS = 7, 16  # small blocks that do not divide each other: every border is crossed
@@ -16,6 +16,7 @@ ROWS, COLUMNS = 7, 16  # small blocks that do not divide each other: every borde
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "ROWS", ROWS)
+    monkeypatch.setattr(pairs, "STRIP", 3)
     monkeypatch.setattr(pairs, "COLUMNS", COLUMNS)
     monkeypatch.setattr(pairs, "CHUNK", 5)
 
@@ -69,6 +70,7 @@ def test_the_sizes_of_the_blocks_change_nothing(tmp_path: Path, monkeypatch: pyt
     vectors = vectors_with_twins(100)
     small = search_pairs(vectors, 0.7, tmp_path / "small", silent).tobytes()
     monkeypatch.setattr(pairs, "ROWS", 1024)
+    monkeypatch.setattr(pairs, "STRIP", 256)
     monkeypatch.setattr(pairs, "COLUMNS", 4096)
     monkeypatch.setattr(pairs, "CHUNK", 1 << 15)
 
@@ -148,7 +150,7 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_bytes(tmp_path: Path, har
     assert parts(stopped) == [f"part-{n:05d}.npy" for n in range(6)]
     part = stopped / "part-00003.npy"
     whole = part.read_bytes()
-    assert len(pairs_of_block(vectors, 3 * ROWS, 0.7)), "a part without pairs would prove nothing"
+    assert len(pairs_of_block(Search(vectors, 0.7), 3 * ROWS)), "a part without pairs would prove nothing"
     if harm == "deleted":
         part.unlink()
     elif harm != "none":
@@ -169,13 +171,13 @@ def test_what_was_saved_is_not_computed_again(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(
         pairs,
         "pairs_of_block",
-        lambda vectors, start, floor: computed.append(start) or pairs_of_block(vectors, start, floor),
+        lambda search, start: computed.append(start) or pairs_of_block(search, start),
     )
 
     search_pairs(vectors, 0.7, tmp_path, silent)
     search_pairs(vectors, 0.7, tmp_path, silent)
 
-    assert computed == list(range(6 * ROWS, 100, ROWS))
+    assert sorted(computed) == list(range(6 * ROWS, 100, ROWS))
 
 
 @pytest.mark.parametrize("keep", [0, 60, -1, -PAIR.itemsize])

@@ -1,0 +1,141 @@
+"""A bound on the cosine of every pair of rows in a third of the time the cosine itself takes; none is lost.
+
+After a rotation most of what vectors of text have lies in their leading dimensions. With x = (l, t), leading
+and tail dimensions, x.y = lx.ly + tx.ty <= lx.ly + |tx||ty| (Cauchy-Schwarz). The tails' lengths are one more
+dimension, so that the bound of all pairs is one thin matrix product; what it leaves is verified elsewhere.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+Floats = npt.NDArray[np.float32]
+Hits = npt.NDArray[np.bool_]
+
+LEAD = 127  # leading dimensions; with the tail's length one more, 128
+SMALL = 2_048  # rows up to which the rotation takes longer than it saves
+SAMPLE = (
+    16_384  # rows that the rotation is found from; any rotation gives a true bound, a good one a near one
+)
+CHUNK = 8_192  # rows rotated at a time: 25 MB in float64
+# What float32 may get wrong in a product of two vectors of length 1, of 384 numbers each: 384 x 2^-24, twice.
+SLACK = 5e-5
+
+
+class Screen(Protocol):
+    """Says which pairs may reach a floor. Threads may share it; each has a `Tile` of its own."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of products."""
+
+    def product(self, rows: slice, columns: slice, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Give what is compared with `least`, (rows, columns), in `out`, which is of that shape."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep the libraries beneath from using threads of their own: ours do the same work side by side."""
+
+    @property
+    def least(self) -> float:
+        """What a pair at the floor has at least."""
+
+
+class Tile:
+    """Memory for one product and the hits in it, used again and again by one thread."""
+
+    def __init__(self, screen: Screen, rows: int, columns: int) -> None:
+        self._screen = screen
+        self._product = np.empty(rows * columns, screen.dtype)
+        self._hits = np.empty(rows * columns, np.bool_)
+
+    def hits(self, rows: slice, columns: slice) -> Hits:
+        """Say which pairs of these rows and columns may reach the floor, (rows, columns)."""
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        size = shape[0] * shape[1]
+        product = self._screen.product(rows, columns, self._product[:size].reshape(shape))
+        hits: Hits = np.greater_equal(product, self._screen.least, out=self._hits[:size].reshape(shape))
+        return hits
+
+
+@dataclass
+class FloatScreen:
+    """The bound in float32: needs nothing but numpy."""
+
+    lead: Floats  # (rows, leading dimensions and the tail's length)
+    least: float
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.float32)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+
+    def product(self, rows: slice, columns: slice, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.matmul(self.lead[rows], self.lead[columns].T, out=out)
+
+
+@dataclass
+class Rotated:
+    """Vectors of length 1, or 0, after the rotation: what lies in front and how long the rest is."""
+
+    lead: Floats  # (rows, LEAD)
+    tail: npt.NDArray[np.float64]  # (rows,)
+
+
+def float_screen(vectors: Floats, floor: float) -> FloatScreen:
+    """Make the float32 bound of vectors, (rows, dimensions)."""
+    if len(vectors) <= SMALL or vectors.shape[1] <= LEAD + 1:
+        return FloatScreen(np.concatenate(list(_of_length_one(vectors)) or [vectors]), floor - SLACK)
+    front = rotated(vectors)
+    lead = np.empty((len(vectors), LEAD + 1), np.float32)
+    lead[:, :LEAD], lead[:, LEAD] = front.lead, front.tail
+    return FloatScreen(lead, floor - SLACK)
+
+
+def _of_length_one(vectors: Floats) -> "list[Floats]":
+    parts = []
+    for start in range(0, len(vectors), CHUNK):
+        part = vectors[start : start + CHUNK].astype(np.float64)
+        parts.append((part / _lengths(part)[:, None]).astype(np.float32))
+    return parts
+
+
+def _lengths(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    lengths: npt.NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    lengths[lengths == 0] = 1.0  # a row of nothing stays one: it is like no other
+    return lengths
+
+
+def rotated(vectors: Floats, dimensions: int = LEAD) -> Rotated:
+    """Rotate vectors so that their leading dimensions hold most of them. In float64: what the bound promises
+    must not hang on how a product was added up."""
+    turn = _rotation(vectors)[:, :dimensions]
+    lead = np.empty((len(vectors), dimensions), np.float32)
+    tail = np.empty(len(vectors))
+    for start in range(0, len(vectors), CHUNK):
+        part = vectors[start : start + CHUNK].astype(np.float64)
+        part /= _lengths(part)[:, None]
+        front = part @ turn
+        rest = np.einsum("ij,ij->i", part, part) - np.einsum("ij,ij->i", front, front)
+        lead[start : start + CHUNK] = front
+        tail[start : start + CHUNK] = np.sqrt(np.maximum(rest, 0.0))
+    return Rotated(lead, tail)
+
+
+def _rotation(vectors: Floats) -> npt.NDArray[np.float64]:
+    """Give the directions of vectors, most important first: eigenvectors of their second moment."""
+    step = max(1, len(vectors) // SAMPLE)
+    sample = vectors[::step]
+    moment = (sample.T @ sample).astype(np.float64)
+    _, directions = np.linalg.eigh(moment)
+    # Orthonormal to the last bits, whatever was wrong with the moment.
+    turn: npt.NDArray[np.float64] = np.linalg.qr(directions[:, ::-1])[0]
+    return turn

@@ -1,0 +1,142 @@
+"""The bounds lose no pair, whatever the vectors are, and the search gives the same pairs under each of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curation import int8_screen, pair_screen, pairs
+from curation.int8_screen import byte_screen
+from curation.pair_screen import Screen, Tile, float_screen
+from curation.pairs import search_pairs
+from curation.stage import silent
+
+FLOOR = 0.8
+ROWS, SIZE = 900, 384
+
+
+@pytest.fixture(autouse=True)
+def rotate_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_screen, "SMALL", 10)
+    monkeypatch.setattr(pair_screen, "CHUNK", 250)
+    monkeypatch.setattr(int8_screen, "CHUNK", 250)
+
+
+def unit(found: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    return (found / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+
+
+def like_text(random: np.random.Generator) -> np.ndarray:
+    """Most of the variance in few directions, as embeddings of text have it, and look-alikes."""
+    found = random.normal(size=(ROWS, SIZE)) * np.arange(1, SIZE + 1) ** -0.6
+    for row in range(2, ROWS, 3):
+        found[row] = found[random.integers(row)] + 0.25 * random.normal() * found[row]
+    return unit(found)
+
+
+def flat(random: np.random.Generator) -> np.ndarray:
+    """No direction is worth more than another: the worst case for a rotation."""
+    found = random.normal(size=(ROWS, SIZE))
+    found[ROWS // 2 :] = found[: ROWS // 2] + random.uniform(0, 1.5, (ROWS // 2, 1)) * found[ROWS // 2 :]
+    return unit(found)
+
+
+def in_the_tail(random: np.random.Generator) -> np.ndarray:
+    """Pairs that agree only in the directions that count least: all is left to the tails' lengths."""
+    found = np.zeros((ROWS, SIZE))
+    found[: ROWS - 200, :127] = random.normal(size=(ROWS - 200, 127))
+    found[ROWS - 200 :, 127:] = np.repeat(random.normal(size=(100, SIZE - 127)), 2, axis=0)
+    return unit(found)
+
+
+def all_equal(random: np.random.Generator) -> np.ndarray:
+    return unit(np.repeat(random.normal(size=(1, SIZE)), ROWS, axis=0))
+
+
+def single_directions(random: np.random.Generator) -> np.ndarray:
+    """One number of a row is all of it: bytes of one step hold it badly."""
+    return unit(np.eye(SIZE)[random.integers(0, SIZE, ROWS)])
+
+
+def with_nothing(random: np.random.Generator) -> np.ndarray:
+    found = like_text(random)
+    found[::50] = 0
+    return found
+
+
+def at_the_floor(random: np.random.Generator) -> np.ndarray:
+    """Pairs a hair above and below."""
+    base = random.normal(size=(ROWS // 2, SIZE))
+    base /= np.linalg.norm(base, axis=1, keepdims=True)
+    aside = random.normal(size=base.shape)
+    aside -= np.einsum("ij,ij->i", aside, base)[:, None] * base
+    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+    cosine = FLOOR + random.uniform(-2e-7, 2e-7, (ROWS // 2, 1))
+    return np.concatenate([base, cosine * base + np.sqrt(1 - cosine**2) * aside]).astype(np.float32)
+
+
+VECTORS = [like_text, flat, in_the_tail, all_equal, single_directions, with_nothing, at_the_floor]
+Make = Callable[[np.random.Generator], np.ndarray]
+
+
+def truth(vectors: np.ndarray, floor: float) -> list[tuple[int, int]]:
+    """Give the pairs by one product in float64."""
+    wide = vectors.astype(np.float64)
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    with np.errstate(invalid="ignore"):
+        cosine = (wide @ wide.T) / np.outer(lengths, lengths)
+    left, right = np.nonzero(np.triu(cosine >= floor, 1))
+    return list(zip(left.tolist(), right.tolist(), strict=True))
+
+
+def hits(screen: Screen, rows: int) -> np.ndarray:
+    with screen.alone():
+        return Tile(screen, rows, rows).hits(slice(0, rows), slice(0, rows)).copy()
+
+
+@pytest.mark.parametrize("make", VECTORS)
+@pytest.mark.parametrize("floor", [0.7, 0.8, 0.95])
+def test_no_pair_is_lost_by_a_bound(make: Make, floor: float) -> None:
+    vectors = make(np.random.default_rng(976))
+    left, right = np.array(truth(vectors, floor), dtype=int).reshape(-1, 2).T
+    for screen in (float_screen(vectors, floor), byte_screen(vectors, floor)):
+        if screen is not None:
+            assert hits(screen, ROWS)[left, right].all(), type(screen).__name__
+
+
+@pytest.mark.parametrize("make", VECTORS)
+def test_both_bounds_lead_to_the_pairs_of_float64(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = make(np.random.default_rng(7))
+    found = {}
+    for name, bound in (("plain", float_screen), ("bytes", byte_screen)):
+        screen = bound(vectors, FLOOR)
+        if screen is not None:
+            monkeypatch.setattr(pairs, "_screen", lambda *_, screen=screen: screen)
+            found[name] = search_pairs(vectors, FLOOR, tmp_path / name, silent)
+    listed = found["plain"]
+    near = np.abs(listed["cosine"].astype(float) - FLOOR) < 1e-6
+    expected = truth(vectors, FLOOR)
+    assert list(zip(listed["left"].tolist(), listed["right"].tolist(), strict=True)) == expected
+    assert "bytes" not in found or found["bytes"].tobytes() == listed.tobytes()
+    if make is at_the_floor:
+        assert near.sum() > 100, "pairs far from the floor would prove little"
+
+
+def test_the_bound_leaves_little_to_verify_where_vectors_are_like_those_of_text() -> None:
+    vectors = like_text(np.random.default_rng(3))
+    true = len(truth(vectors, FLOOR))
+    for screen in (float_screen(vectors, FLOOR), byte_screen(vectors, FLOOR)):
+        assert screen is not None
+        left = int(np.triu(hits(screen, ROWS), 1).sum())
+        assert true <= left < 0.05 * ROWS**2 / 2, type(screen).__name__
+
+
+def test_tails_that_bytes_cannot_hold_leave_it_to_float32() -> None:
+    """Of 4,096 like directions the leading ones hold so little that the tail is far beyond 127 steps."""
+    vectors = unit(np.random.default_rng(1).normal(size=(ROWS, 4_096)))
+
+    assert byte_screen(vectors, FLOOR) is None
