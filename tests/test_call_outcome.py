@@ -186,15 +186,17 @@ HALF = "\\ud800"  # as JSON writes half a character, which UTF-8 cannot hold
         (500, f'"{HALF}"'),
         (401, f'{{"error": "{HALF}"}}'),
         (200, f'{{"choices": [{{"message": {{"content": "a"}}, "finish_reason": "{HALF}"}}]}}'),
+        (200, f'{{"choices": [{{"message": {{"content": "{HALF}"}}, "finish_reason": "stop"}}]}}'),
+        (200, f'{{"choices": [{{"message": {{"content": "", "refusal": "{HALF}"}}}}]}}'),
         (200, "\ud800"),
     ],
 )
-def test_half_characters_of_a_server_can_be_stored(status: int, body: str) -> None:
-    """The commit would raise UnicodeEncodeError, and end the run."""
+def test_half_characters_of_a_server_can_be_stored_and_shown(status: int, body: str) -> None:
+    """A commit would raise UnicodeEncodeError and end the run; so would the list of replies."""
     found = outcome_of(status, {}, "", body)
     found.message.encode()
-    if found.completion is not None:
-        (found.completion.finish_reason or "").encode()
+    if (said := found.completion) is not None:
+        "".join(filter(None, (said.content, said.refusal, said.finish_reason))).encode()
     outcome_of(307, {"location": "https://x.test/\ud800"}, "", "").message.encode()
 
 
