@@ -114,7 +114,10 @@ def _completion(value: Any) -> Completion | str:
         return f"content is {type(content).__name__}, not text"
     details = _usage(value).get("prompt_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
-    return Completion(plain(content), finish, refusal, *_tokens(value), cached or 0)
+    tokens_in, tokens_out = _tokens(value)
+    # A text has tokens: servers that do not count say 0, and no budget would ever be used up.
+    tokens_out = None if content and not tokens_out else tokens_out
+    return Completion(plain(content), finish, refusal, tokens_in or None, tokens_out, cached or 0)
 
 
 def _usage(value: Any) -> Mapping[str, Any]:

@@ -75,6 +75,10 @@ CASES = [
         "usage of other types", 200, completion("ab", usage={"prompt_tokens": "9", "completion_tokens": -1}),
         "done", pays=(CALL.worst_in, 2),
     ),
+    Case("usage of nothing", 200, completion("ab", usage={"prompt_tokens": 0, "completion_tokens": 0}),
+         "done", pays=(CALL.worst_in, 2)),
+    Case("usage of an empty reply", 200, completion("", usage={"prompt_tokens": 9, "completion_tokens": 0}),
+         "done", pays=(9, 0)),
     Case("usage is a list", 200, completion("ab", usage=[1]), "done", pays=(CALL.worst_in, 2)),
     Case("longer than was allowed", 200, completion("a" * 99, usage=None), "done", pays=WORST),
     # 200 and no completion: paid when a model seems to have written it
