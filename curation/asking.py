@@ -5,8 +5,10 @@ wanted, written down before anything is sent. An item waits until the answer to 
 """
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -28,9 +30,10 @@ from curation.endpoint import (
     read_endpoint,
 )
 from curation.errors import WrongInput
+from curation.file_lock import tried
 from curation.prompt import Prompt
 from curation.records import digest
-from curation.stage import Progress, Report, Stage, StageResult, run_stage
+from curation.stage import WATCH_SECONDS, Progress, Report, Stage, StageResult, run_stage
 from curation.store import batches, calls, generations, runs
 from curation.store.database import Connection, Database, Row
 from curation.store.generations import Decided, Wanted
@@ -192,8 +195,9 @@ class Asking:
 
     def _run(self, stage: Stage) -> Report:
         try:
-            self._open(stage)
-            asked = self._ask(stage)
+            with self._alone(stage):
+                self._open(stage)
+                asked = self._ask(stage)
         finally:
             if self._teacher is not None:
                 self._teacher.end()  # nobody may have entered it
@@ -209,6 +213,21 @@ class Asking:
         with stage.finishing() as connection:
             runs.finish(connection, stage.run_id, report)
         return report
+
+    @contextmanager
+    def _alone(self, stage: Stage) -> Iterator[None]:
+        """Wait until no generation of another name asks the same teacher in the same way: two at once would
+        send the same calls, and both be billed. One after the other, the second takes the replies."""
+        asked = self.settings
+        parameters = json.dumps(asked.parameters(0), sort_keys=True)
+        name = digest(self.method.name, asked.model, asked.endpoint.base_url, parameters)
+        while True:
+            with tried(self.workspace.folder / f"asking-{name[:12]}.lock") as is_ours:
+                if is_ours:
+                    yield
+                    return
+            stage.progress("waiting for another run that asks the same teacher", 0, 0)
+            time.sleep(WATCH_SECONDS)
 
     def _open(self, stage: Stage) -> None:
         """Write down what is wanted. Calls of a killed process are settled: nobody knows their replies, but

@@ -94,7 +94,10 @@ def _answered(content_type: str, body: str) -> Outcome:
 
 
 def _completion(value: Any) -> Completion | str:
-    """Check every field that is used: a server may send anything. Gives what is wrong when it is none."""
+    """Check every field that is used: a server may send anything. Gives what is wrong when it is none.
+
+    Half characters are replaced: JSON can write them, and no page can show them. The body keeps them.
+    """
     choices = value.get("choices") if isinstance(value, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         return "no choices"
@@ -103,7 +106,7 @@ def _completion(value: Any) -> Completion | str:
         return "no message"
     finish, refusal = choices[0].get("finish_reason"), message.get("refusal")
     finish = plain(finish)[:LONGEST_WORD] if isinstance(finish, str) else None
-    refusal = refusal if isinstance(refusal, str) and refusal else None
+    refusal = plain(refusal) if isinstance(refusal, str) and refusal else None
     content = message.get("content")
     if content is None and (refusal or finish in ("length", "content_filter")):
         content = ""
@@ -111,7 +114,10 @@ def _completion(value: Any) -> Completion | str:
         return f"content is {type(content).__name__}, not text"
     details = _usage(value).get("prompt_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
-    return Completion(content, finish, refusal, *_tokens(value), cached or 0)
+    tokens_in, tokens_out = _tokens(value)
+    # A text has tokens: servers that do not count say 0, and no budget would ever be used up.
+    tokens_out = None if content and not tokens_out else tokens_out
+    return Completion(plain(content), finish, refusal, tokens_in or None, tokens_out, cached or 0)
 
 
 def _usage(value: Any) -> Mapping[str, Any]:

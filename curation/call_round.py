@@ -242,12 +242,16 @@ class _Round:
             self._show("asking the teacher", self._final, self._total)
 
     def _try_again(self, outcome: Outcome, turn: _Turn, now: float) -> None:
-        if outcome.is_limit:
-            self._throttle.too_fast(now, outcome.wait)
-        else:
-            self._throttle.broken(now, outcome.wait)
         tries = turn.tries if _is_free(outcome) else turn.tries + 1
-        wait = self._throttle.backoff(tries) if outcome.wait is None else outcome.wait
+        wait = self._throttle.backoff(tries)
+        # A shorter wait is none: "Retry-After: 0", or a date that is over, would have us ask as fast as the
+        # network is, and count as asked for, so that the patience never ended.
+        asked = None if outcome.wait is None or outcome.wait < wait else outcome.wait
+        if outcome.is_limit:
+            self._throttle.too_fast(now, asked)
+        else:
+            self._throttle.broken(now, asked)
+        wait = wait if asked is None else asked
         again = _Turn(turn.call, tries, now if turn.failing_since is None else turn.failing_since)
         heapq.heappush(self._again, _Again(now + wait, next(self._number), again))
         quiet_since = max(self._answered_at, self._throttle.asked_until)

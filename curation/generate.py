@@ -107,9 +107,16 @@ def wanted_seeds(workspace: Workspace, settings: Settings) -> list[str]:
 def _alarms(workspace: Workspace, id: str) -> list[str]:
     with workspace.database.reading() as connection:
         kept, most = generations.alike(connection, id)
+        others = generations.of_other_names(connection, id)
+    told = [
+        f"{number:,} samples stay in the set {name!r}: the same calls were made under that name before"
+        for name, number in others.items()
+    ]
     if kept >= ALARM_LEAST and most > ALARM_SHARE * kept:
-        return [f"{most:,} of {kept:,} samples are one and the same text: look at the prompt and the teacher"]
-    return []
+        told.append(
+            f"{most:,} of {kept:,} samples are one and the same text: look at the prompt and the teacher"
+        )
+    return told
 
 
 @dataclass(frozen=True)

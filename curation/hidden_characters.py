@@ -11,6 +11,9 @@ HIDDEN = re.compile(
 # Control characters but tab, line feed and carriage return: a page would swallow them.
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
+HALF = re.compile("[\ud800-\udfff]")  # half a character: JSON can write it, and a page ends at it
+MARKED = (HIDDEN, CONTROL, HALF)
+
 
 def name_of(character: str) -> str:
     """Name a character by its code point, as U+202E."""
@@ -19,12 +22,12 @@ def name_of(character: str) -> str:
 
 def hidden_in(text: str) -> dict[str, int]:
     """Count the hidden characters of a text by their code points, in order of first appearance."""
-    found = Counter(name_of(match.group()) for match in HIDDEN.finditer(text))
-    found.update(name_of(match.group()) for match in CONTROL.finditer(text))
+    found = Counter(name_of(match.group()) for kind in MARKED for match in kind.finditer(text))
     return dict(found)
 
 
 def revealed(text: str) -> str:
     """Give the text with every hidden character replaced by a mark such as ⟦U+202E⟧."""
-    text = HIDDEN.sub(lambda match: f"⟦{name_of(match.group())}⟧", text)
-    return CONTROL.sub(lambda match: f"⟦{name_of(match.group())}⟧", text)
+    for kind in MARKED:
+        text = kind.sub(lambda match: f"⟦{name_of(match.group())}⟧", text)
+    return text

@@ -69,7 +69,9 @@ class BatchTeacher:
     def __enter__(self) -> "BatchTeacher":
         import openai
 
-        http = openai.DefaultHttpxClient(
+        from curation.short_answers import ShortAnswers
+
+        http = ShortAnswers(
             follow_redirects=False, trust_env=False, timeout=self._deadline,
             event_hooks={"request": [self._leave_headers_out]},
         )  # fmt: skip

@@ -42,7 +42,7 @@ def read_response(response: Any, key: str | None) -> Outcome:
     """Read what came back for a call, whatever it is."""
     try:
         if len(response.content) > LONGEST_REPLY:
-            told = f"a body of {len(response.content):,} bytes; {LONGEST_REPLY:,} are the most"
+            told = f"a body of more than {LONGEST_REPLY:,} bytes"
             return Outcome("failed", "bad_response", told, may_be_billed=True)
         text = response.text
     except (LookupError, ValueError, RuntimeError) as error:

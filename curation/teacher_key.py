@@ -78,11 +78,13 @@ class KeyRing:
             self._typed[origin] = key
 
     def hold_environment(self) -> None:
-        """Keep this process's OPENAI_API_KEY for the origin it belongs to."""
+        """Keep this process's OPENAI_API_KEY for the origin it belongs to; not one that no header can carry,
+        of which whoever asks a teacher is told."""
         owner = _owner_of_environment()
-        if owner is not None and (key := key_from_environment(owner)):
-            with self._lock:
-                self._of_environment[owner.origin] = key
+        with suppress(WrongInput):
+            if owner is not None and (key := key_from_environment(owner)):
+                with self._lock:
+                    self._of_environment[owner.origin] = key
 
     def key_for(self, endpoint: Endpoint) -> str | None:
         """Give the key of an endpoint's own origin. See `endpoint.check_key_may_travel` before sending it."""
@@ -110,13 +112,15 @@ class KeyRing:
         raise TypeError("keys are not copied or pickled")
 
 
-def _checked(key: str) -> str:
+def _checked(key: str, name: str = "the key", mend: str = "paste it") -> str:
+    """Give a key that a header can carry. With any other the client fails before it sends anything, in words
+    that would be taken for the network's."""
     key = key.strip()
     if not key:
-        raise WrongInput("the key is empty; paste it whole")
+        raise WrongInput(f"{name} is empty; {mend} whole")
+    remember(key)  # a wrong one is a secret, too
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise WrongInput("the key holds a space, a line end or a letter that no key has; paste it alone")
-    remember(key)
+        raise WrongInput(f"{name} holds a space, a line end or a letter that no key has; {mend} alone")
     return key
 
 
@@ -124,13 +128,13 @@ def _checked(key: str) -> str:
 
 
 def key_from_environment(endpoint: Endpoint) -> str | None:
-    """Give OPENAI_API_KEY when it belongs to this endpoint's origin, else None."""
+    """Give OPENAI_API_KEY when it belongs to this endpoint's origin, else None. Raises WrongInput for one
+    that no header can carry."""
     key = os.environ.get(KEY_VARIABLE, "").strip()
     owner = _owner_of_environment()
     if not key or owner is None or owner.origin != endpoint.origin:
         return None
-    remember(key)
-    return key
+    return _checked(key, KEY_VARIABLE, "set it to the key")
 
 
 def _owner_of_environment() -> Endpoint | None:

@@ -20,6 +20,7 @@ import httpx2
 import openai
 
 from curation.call_outcome import Outcome
+from curation.short_answers import ShortAnswersAsync
 from curation.teacher_client import client_options, failure, read_response
 
 POOL = 2  # calls at once that share a pool of connections
@@ -71,7 +72,7 @@ class Client:
 
 def _client(base_url: str, key: str | None, deadline: float, trusted: ssl.SSLContext) -> openai.AsyncOpenAI:
     limits = httpx2.Limits(max_connections=2 * POOL, max_keepalive_connections=2 * POOL)
-    http = openai.DefaultAsyncHttpxClient(
+    http = ShortAnswersAsync(
         follow_redirects=False, trust_env=False, limits=limits, timeout=deadline, verify=trusted
     )
     return openai.AsyncOpenAI(http_client=http, **client_options(base_url, key, deadline))

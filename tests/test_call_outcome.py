@@ -75,6 +75,10 @@ CASES = [
         "usage of other types", 200, completion("ab", usage={"prompt_tokens": "9", "completion_tokens": -1}),
         "done", pays=(CALL.worst_in, 2),
     ),
+    Case("usage of nothing", 200, completion("ab", usage={"prompt_tokens": 0, "completion_tokens": 0}),
+         "done", pays=(CALL.worst_in, 2)),
+    Case("usage of an empty reply", 200, completion("", usage={"prompt_tokens": 9, "completion_tokens": 0}),
+         "done", pays=(9, 0)),
     Case("usage is a list", 200, completion("ab", usage=[1]), "done", pays=(CALL.worst_in, 2)),
     Case("longer than was allowed", 200, completion("a" * 99, usage=None), "done", pays=WORST),
     # 200 and no completion: paid when a model seems to have written it
@@ -186,15 +190,17 @@ HALF = "\\ud800"  # as JSON writes half a character, which UTF-8 cannot hold
         (500, f'"{HALF}"'),
         (401, f'{{"error": "{HALF}"}}'),
         (200, f'{{"choices": [{{"message": {{"content": "a"}}, "finish_reason": "{HALF}"}}]}}'),
+        (200, f'{{"choices": [{{"message": {{"content": "{HALF}"}}, "finish_reason": "stop"}}]}}'),
+        (200, f'{{"choices": [{{"message": {{"content": "", "refusal": "{HALF}"}}}}]}}'),
         (200, "\ud800"),
     ],
 )
-def test_half_characters_of_a_server_can_be_stored(status: int, body: str) -> None:
-    """The commit would raise UnicodeEncodeError, and end the run."""
+def test_half_characters_of_a_server_can_be_stored_and_shown(status: int, body: str) -> None:
+    """A commit would raise UnicodeEncodeError and end the run; so would the list of replies."""
     found = outcome_of(status, {}, "", body)
     found.message.encode()
-    if found.completion is not None:
-        (found.completion.finish_reason or "").encode()
+    if (said := found.completion) is not None:
+        "".join(filter(None, (said.content, said.refusal, said.finish_reason))).encode()
     outcome_of(307, {"location": "https://x.test/\ud800"}, "", "").message.encode()
 
 

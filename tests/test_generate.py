@@ -197,6 +197,17 @@ def test_a_second_answer_that_a_trial_paid_for_is_taken_too(generating: Generati
     assert all(generating.call(one.id).attempts == 1 for one in generating.samples())
 
 
+def test_samples_that_stand_under_another_name_are_told(generating: Generating) -> None:
+    """A call has one sample: the second name got none of them, and the report said that all were kept."""
+    assert generating.ask(limit=3, name="first").warnings == []
+    again = generating.ask(limit=5, name="second")
+    assert (again.report["kept"], generating.teacher.hits) == (5, 5)
+    assert sorted(one.name for one in generating.samples()) == ["first"] * 3 + ["second"] * 2
+    assert again.warnings == [
+        "3 samples stay in the set 'first': the same calls were made under that name before"
+    ]
+
+
 def test_who_asks_again_pays_for_it(generating: Generating) -> None:
     """A call that failed in a trial is asked again by the real run: in its budget, not in the trial's."""
     generating.teacher.faults = [json_body({"choices": [{"text": "paid, and useless"}]})]

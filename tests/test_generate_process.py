@@ -116,6 +116,36 @@ def test_two_starts_in_the_same_moment_ask_everything_once(
     assert hits(generating).total() == 20 and sum(one["attached"] for one in reports) <= 1
 
 
+def test_two_names_in_the_same_moment_pay_for_each_call_once(
+    generating: Generating, start: Callable[..., Command]
+) -> None:
+    """They are generations of their own with the same calls: each was sent by both."""
+    generating.teacher.delay = 0.1
+    commands = [start("--limit", "20", "--concurrency", "4", "--name", name) for name in ("one", "two")]
+    reports = [one.ends() for one in commands]
+    assert [one["kept"] for one in reports] == [20, 20]
+    assert set(hits(generating).values()) == {1} and len(generating.samples()) == 20
+    assert sorted(one["calls"] for one in reports) == [0, 20]
+    assert sum(one["tokens"] for one in reports) == generating.teacher.billed
+
+
+def test_who_waits_for_another_run_can_be_stopped_and_a_kill_frees_the_other(
+    generating: Generating, start: Callable[..., Command]
+) -> None:
+    generating.teacher.delay = 0.3
+    first = start("--limit", "60", "--concurrency", "2", "--name", "one")
+    wait_for(lambda: generating.teacher.hits >= 2)
+    second = start("--limit", "60", "--concurrency", "2", "--name", "two")
+    waiting = "SELECT count(*) FROM stage_run WHERE progress_what LIKE 'waiting for another run %'"
+    wait_for(lambda: generating.query(waiting) == [(1,)])
+    second.process.send_signal(signal.SIGINT)
+    second.ends(status=1)
+    third = start("--limit", "10", "--concurrency", "2", "--name", "two")
+    first.process.kill()
+    first.process.wait()
+    assert third.ends()["kept"] == 10
+
+
 def test_ctrl_c_ends_the_command_and_what_flew_is_kept(
     generating: Generating, start: Callable[..., Command]
 ) -> None:

@@ -5,7 +5,9 @@ import pytest
 from curation.hidden_characters import hidden_in, revealed
 
 
-@pytest.mark.parametrize("code", [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200B, 0xFEFF, 0x00, 0x1B])
+@pytest.mark.parametrize(
+    "code", [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200B, 0xFEFF, 0x00, 0x1B, 0xD800, 0xDCFF]
+)
 def test_each_is_named_and_marked(code: int) -> None:
     text = f"a{chr(code)}b"
     assert hidden_in(text) == {f"U+{code:04X}": 1}

@@ -216,6 +216,20 @@ def test_too_fast_never_uses_up_the_attempts_of_a_call(generating: Generating) -
     assert (report["kept"], generating.teacher.hits) == (1, 3 * ATTEMPTS + 1)
 
 
+@pytest.mark.parametrize("said", ["0", "-5", "Wed, 21 Oct 2015 07:28:00 GMT"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wait_of_nothing_is_none_and_ends_the_patience(
+    said: str, status: int, generating: Generating
+) -> None:
+    """It was obeyed: thousands of requests a second, and for ever, as time that was asked for."""
+    generating.teacher.faults = lambda index, name: Fault("now", status, "", headers=(("Retry-After", said),))
+    limits = replace(QUICK, first_wait=0.4, patience=1.0, attempts=100)
+    report = generating.ask(limit=1, limits=limits).report
+    assert report["waiting"] == 1
+    assert report["paused"].startswith("The teacher did not answer for ")
+    assert 2 <= generating.teacher.hits <= 12  # 0.2 s between two of them at least
+
+
 # --- F13, F25: a person must do something ---
 
 

@@ -84,6 +84,21 @@ def test_what_no_header_can_carry_is_refused_unrepeated(wrong: str) -> None:
     assert "5309" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("wrong", ["two words5309", "with\nline5309", "umläut5309"])
+def test_what_no_header_can_carry_is_refused_in_the_environment_too(
+    wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was tried for minutes, and counted as billed without a single request."""
+    monkeypatch.setenv("OPENAI_API_KEY", wrong)
+    with pytest.raises(WrongInput, match=r"^OPENAI_API_KEY holds a space") as refusal:
+        key_from_environment(OPENAI)
+    assert "5309" not in str(refusal.value) and "5309" not in without_keys(f"said {wrong} again")
+    assert key_from_environment(LOCAL) is None  # whose it is not
+    ring = KeyRing()
+    ring.hold_environment()  # an app starts all the same
+    assert ring.key_for(OPENAI) is None
+
+
 def test_nothing_shows_a_ring_s_keys() -> None:
     ring = KeyRing()
     ring.hold(OPENAI.origin, KEY)

@@ -349,3 +349,17 @@ def alike(connection: Connection, id: str) -> tuple[int, int]:
         .all()
     )
     return sum(rows), max(rows, default=0)
+
+
+def of_other_names(connection: Connection, id: str) -> dict[str, int]:
+    """Count those of a generation's samples that stand under another name than its own: {name: n}. Another
+    generation with the same calls made them first."""
+    own = select(generation.c.name).where(generation.c.id == id).scalar_subquery()
+    query = (
+        select(sample.c.name, func.count())
+        .select_from(generation_item.join(sample, sample.c.id == generation_item.c.sample_id))
+        .where(generation_item.c.generation_id == id, sample.c.name != own)
+        .group_by(sample.c.name)
+        .order_by(sample.c.name)
+    )
+    return {name: int(number) for name, number in connection.execute(query)}
