@@ -1,4 +1,4 @@
-"""The bounds lose no pair, whatever the vectors are, and the search gives the same pairs under each of them."""
+"""The bounds lose no pair, whatever the vectors are; the search gives the same pairs under each of them."""
 
 from collections.abc import Callable
 from pathlib import Path
