@@ -26,10 +26,11 @@ Pairs = npt.NDArray[np.void]
 Numbers = npt.NDArray[np.int32]
 
 ROWS = 1024  # rows of a block; its result is saved before the next block starts
-STRIP = 256  # rows of a tile
-COLUMNS = 2048  # rows met at a time: a tile of 2 MB stays in the processor's cache
+STRIP = 1024  # rows of a tile
+COLUMNS = 4096  # rows met at a time: fewer, larger tiles, since threads wait for each other between them
 MARGIN = 1e-4  # a float32 product of unit vectors of d numbers errs by at most d x 2^-24: 2.3e-5 for d = 384
 CHUNK = 256  # pairs verified at a time: 2 x 0.8 MB in float64 stay in the cache, too
+AT_ONCE = 1 << 16  # pairs verified between two looks whether to stop: a tenth of a second
 DENSE = 0.01  # share of a tile from which one product is quicker than a pair at a time
 BYTES_FROM = 200_000  # rows from which bytes are worth loading torch for, which takes seconds
 
@@ -145,9 +146,9 @@ class Search:
 
     def _verified(self, left: Numbers, right: Numbers) -> Pairs:
         found = []
-        for start in range(0, len(left), STRIP * CHUNK):  # heavy tiles take a while: look up now and then
+        for start in range(0, len(left), AT_ONCE):  # heavy tiles take a while: look up now and then
             self._look_up()
-            one, other = left[start : start + STRIP * CHUNK], right[start : start + STRIP * CHUNK]
+            one, other = left[start : start + AT_ONCE], right[start : start + AT_ONCE]
             cosine = _cosines(self.vectors, self.squares, one, other)
             keep = cosine >= self.floor
             part = np.empty(int(keep.sum()), dtype=PAIR)
