@@ -163,8 +163,8 @@ def _screen(vectors: Vectors, floor: float) -> Screen:
         return float_screen(vectors, floor)
     from curation.int8_screen import byte_screen, is_quicker
 
-    plain, made = float_screen(vectors, floor), byte_screen(vectors, floor)
-    return made if made is not None and is_quicker(plain, made, STRIP, COLUMNS) else plain
+    made = byte_screen(vectors, floor) if is_quicker(STRIP, COLUMNS) else None
+    return float_screen(vectors, floor) if made is None else made
 
 
 def search_pairs(vectors: Vectors, floor: float, folder: Path, progress: Progress) -> Pairs:
