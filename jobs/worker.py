@@ -149,7 +149,8 @@ class Worker:
             "what": "starting",
             "done": 0,
             "total": 0,
-            "started": before.get("started") or int(time.time() * 1000),
+            # In whole seconds, as the queue has its times: a quick job would end before it began.
+            "started": before.get("started") or int(time.time()) * 1000,
             "starts": before.get("starts", 0) + 1,
         }
         if told["starts"] > STARTS:

@@ -212,6 +212,8 @@ def test_hanging_and_dead_apps_are_passed_over_and_the_dead_swept_away(desk: Des
     older, newer = desk.app(openai=KEY), desk.app(openai=OTHER_KEY, vllm=OTHER_KEY)
     assert desk.given(OPENAI) == OTHER_KEY, "the newer app first"
     newer.process.send_signal(signal.SIGSTOP)
+    while psutil.Process(newer.process.pid).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.01)  # the signal is under way
     assert desk.given(OPENAI) == KEY
     newer.kill()
     assert len(desk.sockets()) == 2, "a killed app leaves its socket"
