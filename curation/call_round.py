@@ -9,17 +9,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from curation.budget import Budget
 from curation.call_log import Answered, CallLog, used_by
 from curation.call_outcome import UNREACHABLE, Outcome
 from curation.stage import Progress
 from curation.teacher import Call, Teacher
-from curation.throttle import FIRST_WAIT, Throttle
+from curation.throttle import FIRST, FIRST_WAIT, LONGEST, Throttle
 
 ATTEMPTS = 8  # of one call in one run; "too fast" is none, nor is a connection that was never made
 PATIENCE = 600.0  # seconds without any answer after which the run pauses; waiting that was asked for is none
+# The same before anybody answered, of a place that takes no connection: a mistyped address, or a teacher that
+# was not started. A person looks on then, and goes on when it is there.
+FIRST_PATIENCE = 60.0
+QUIET = 5.0  # seconds without an answer after which people are told why
 DRAIN = 6.0  # seconds that calls in flight get when a person stops: a worker is killed after 7
 BAD_IN_A_ROW = 10  # unusable replies before the first good one: that is no teacher
 UNUSABLE = ("bad_response", "refused_request")
@@ -34,6 +38,7 @@ class Limits:
     deadline: float = 120.0  # seconds for one attempt, whole
     attempts: int = ATTEMPTS
     patience: float = PATIENCE
+    first_patience: float = FIRST_PATIENCE
     first_wait: float = FIRST_WAIT
     drain: float = DRAIN
 
@@ -97,6 +102,8 @@ class _Turn:
     call: Call
     tries: int = 0  # that count
     failing_since: float | None = None
+    refused_at: float = 0.0  # "too fast", last
+    outrun: int = 0  # times that it was refused again although others were answered meanwhile
 
 
 @dataclass(order=True, slots=True)
@@ -126,6 +133,10 @@ class _Round:
         self._final = 0
         self._good = self._bad = 0
         self._answered_at = time.monotonic()
+        self._is_met = False  # somebody is there: an answer of any kind came
+        self._refusals = 0  # "too fast", since the last answer
+        self._asked_for = 0.0  # seconds of waiting that the teacher asked for since then
+        self._others_first = False  # a call that was refused again lets one that was not pass
         self._held: _Turn | None = None  # taken, and the budget has no room for it now
         self._wake = asyncio.Event()
         self._error: BaseException | None = None
@@ -175,11 +186,17 @@ class _Round:
         if self._held is not None:
             turn, self._held = self._held, None
             return turn
-        if self._again and self._again[0].at <= now:
+        is_due = bool(self._again) and self._again[0].at <= now
+        # Not for ever more of them: a teacher that refuses all would see every call once before any again.
+        lets_pass = self._others_first and len(self._again) <= max(FIRST, self._limits.concurrency)
+        if is_due and not lets_pass:
             return heapq.heappop(self._again).turn
+        self._others_first = False
         call = None if self._has_no_fresh else next(self._fresh, None)
         self._has_no_fresh = call is None
-        return None if call is None else _Turn(call)
+        if call is not None:
+            return _Turn(call)
+        return heapq.heappop(self._again).turn if is_due else None
 
     def _landed(self, task: "asyncio.Task[None]") -> None:
         self._flying.discard(task)
@@ -247,21 +264,50 @@ class _Round:
         # A shorter wait is none: "Retry-After: 0", or a date that is over, would have us ask as fast as the
         # network is, and count as asked for, so that the patience never ended.
         asked = None if outcome.wait is None or outcome.wait < wait else outcome.wait
+        self._excuse(asked, now)
         if outcome.is_limit:
             self._throttle.too_fast(now, asked)
         else:
             self._throttle.broken(now, asked)
         wait = wait if asked is None else asked
-        again = _Turn(turn.call, tries, now if turn.failing_since is None else turn.failing_since)
+        since = now if turn.failing_since is None else turn.failing_since
+        again = _Turn(turn.call, tries, since, turn.refused_at, turn.outrun)
+        if outcome.is_limit:
+            again, wait = self._refused(again, wait, now)
         heapq.heappush(self._again, _Again(now + wait, next(self._number), again))
-        quiet_since = max(self._answered_at, self._throttle.asked_until)
-        if now - quiet_since > self._limits.patience:
-            told = f"The teacher did not answer for {now - quiet_since:,.0f} s: {outcome.message}"
+        self._is_met = self._is_met or outcome.reason != UNREACHABLE
+        self._lose_patience(outcome, now)
+
+    def _refused(self, turn: _Turn, wait: float, now: float) -> tuple[_Turn, float]:
+        """Make a call that is refused while others are answered wait longer each time, up to a minute.
+
+        Some are refused for good, such as a prompt above the tokens that an account may send in a minute
+        (OpenAI answers 429 then). Each time all wait as it is told: two such calls held up all others.
+        """
+        self._refusals += 1
+        self._others_first = turn.refused_at > 0
+        outrun = turn.outrun + (0 < turn.refused_at < self._answered_at)
+        longer = max(wait, self._throttle.backoff(outrun)) if outrun else wait
+        return replace(turn, refused_at=now, outrun=outrun), longer
+
+    def _excuse(self, asked: float | None, now: float) -> None:
+        """Count the waiting that is asked for, which is no silence; a second, asked for ever again, is."""
+        least = min(LONGEST, self._limits.first_wait * 2.0 ** min(self._refusals, 10))
+        if asked is not None and asked >= least:
+            self._asked_for += max(0.0, now + asked - max(now, self._throttle.asked_until))
+
+    def _lose_patience(self, outcome: Outcome, now: float) -> None:
+        quiet = now - self._answered_at - self._asked_for
+        if quiet > self._limits.patience:
+            self._pause_with("no_answer", f"The teacher did not answer for {quiet:,.0f} s: {outcome.message}")
+        elif not self._is_met and quiet > self._limits.first_patience:
+            told = f"Nobody answers at the teacher's address ({outcome.message}). Look at it, or start it"
             self._pause_with("no_answer", told)
 
     def _judge_teacher(self, outcome: Outcome, now: float) -> None:
         """Note an answer; a place that never gave a usable one is left alone."""
-        self._answered_at = now
+        self._answered_at, self._is_met, self._refusals = now, True, 0
+        self._asked_for = max(0.0, self._throttle.asked_until - now)
         if outcome.kind == "done":
             self._good += 1
             self._throttle.well()
@@ -283,6 +329,8 @@ class _Round:
         if (left := self._throttle.open_at - now) > 2:
             why = "as the teacher asked" if self._throttle.asked_until > now else "nothing works at present"
             self._show(f"waiting {left:,.0f} s, {why}", self._final, self._total)
+        elif self._refusals and now - self._answered_at > QUIET:
+            self._show("the teacher says it is asked too fast", self._final, self._total)
         opens = self._throttle.open_at
         times = [opens] if opens > now else []
         # What is due when the run is closed, or no slot is free, waits for that; the end of a call wakes us.

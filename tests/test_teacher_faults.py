@@ -216,6 +216,30 @@ def test_too_fast_never_uses_up_the_attempts_of_a_call(generating: Generating) -
     assert (report["kept"], generating.teacher.hits) == (1, 3 * ATTEMPTS + 1)
 
 
+def test_calls_that_are_refused_for_good_hold_up_no_other_and_the_run_ends(generating: Generating) -> None:
+    """A prompt above what an account may send in a minute: two of 12 met 429 for ever, and nothing else was
+    asked, for each time all waited the second that was asked for and the same two came first again."""
+    poison: list[str] = []
+    answered: list[int] = []
+
+    def plan(index: int, name: str) -> Fault | None:
+        if len(poison) < 2 and name not in poison:
+            poison.append(name)
+        if name in poison and index < 400:  # else the old way would never end
+            return rate_limited(0.05, "ms")
+        answered.append(index)
+        return None
+
+    generating.teacher.faults = plan
+    report = generating.ask(limit=12, limits=replace(QUICK, patience=0.6)).report
+    assert (report["kept"], report["waiting"], report["failed"]) == (10, 2, {})
+    assert report["paused"].endswith("Rate limit reached")
+    assert answered[-1] < 60  # all others came in between
+    assert generating.teacher.hits < 100
+    generating.teacher.faults = ()
+    assert generating.ask(limit=12).report["kept"] == 12
+
+
 @pytest.mark.parametrize("said", ["0", "-5", "Wed, 21 Oct 2015 07:28:00 GMT"])
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_wait_of_nothing_is_none_and_ends_the_patience(
@@ -475,6 +499,33 @@ def test_a_teacher_that_is_away_pauses_the_run_and_everything_else_works(generat
     with loopback_teacher(in_sections, port=port) as back:
         there = Generating(generating.workspace, back)
         assert there.ask(concurrency=4, limit=10).report["kept"] == 10
+
+
+def test_an_address_at_which_nobody_ever_answered_is_told_long_before_the_patience_ends(
+    generating: Generating,
+) -> None:
+    """A mistyped port: ten minutes went by without a word."""
+    limits = replace(QUICK, patience=3.0, first_patience=0.3)
+    generating.teacher.faults = lambda index, name: server_error() if index == 0 else None
+    generating.ask(limit=1, limits=limits)
+    generating.teacher.close()
+    report = generating.ask(limit=4, limits=limits).report
+    assert re.match(r"Nobody answers at the teacher's address \(ConnectError.*Look at it", report["paused"])
+    assert (report["kept"], report["waiting"], report["failed"], report["tokens_lost"]) == (1, 3, {}, 0)
+
+
+def test_one_who_answered_and_went_away_gets_the_whole_patience(generating: Generating) -> None:
+    def plan(index: int, name: str) -> Fault | None:
+        if index == 1:
+            threading.Thread(target=generating.teacher.close).start()
+            return hang()
+        return None
+
+    generating.teacher.faults = plan
+    limits = replace(QUICK, patience=0.6, first_patience=0.1, attempts=100)
+    report = generating.ask(limit=4, limits=limits).report
+    assert report["paused"].startswith("The teacher did not answer for ")
+    assert report["kept"] == 1
 
 
 def test_a_name_that_does_not_resolve_is_told_at_once(generating: Generating) -> None:
