@@ -175,13 +175,19 @@ class _Parts:
 
 
 def _kept(decided: int, kept: int, wanted: int) -> Range:
-    """Foresee how many samples there will be (Wilson's interval of a share)."""
+    """Foresee how many samples there will be: those there are, and some of the rest.
+
+    Their share lies in Wilson's interval; what chance makes of it among few is added to that.
+    """
+    left = max(0, wanted - decided)
     if not decided:
         return Range(0.0, 0.0, float(wanted))
     z, share = 1.96, kept / decided
     middle = (share + z * z / (2 * decided)) / (1 + z * z / decided)
-    half = z * math.sqrt(share * (1 - share) / decided + z * z / (4 * decided**2)) / (1 + z * z / decided)
-    return Range((middle - half) * wanted, share * wanted, min(1.0, middle + half) * wanted)
+    wilson = z * math.sqrt(share * (1 - share) / decided + z * z / (4 * decided**2)) / (1 + z * z / decided)
+    half = math.hypot(left * wilson, z * math.sqrt(left * middle * (1 - middle)))
+    low, high = max(0.0, left * middle - half), min(float(left), left * middle + half)
+    return Range(low, share * left, high).plus(kept)
 
 
 def estimate_of(

@@ -167,11 +167,33 @@ def ends(one: Range) -> tuple[float, float, float]:
     return one.low, one.middle, one.high
 
 
-def test_the_share_that_is_kept_is_foreseen_with_wilsons_interval() -> None:
-    """8 of 10: 49.0 % to 94.3 % (Wilson 1927)."""
-    found = estimate(replies(*[300] * 10), 10, 8, 100 * PROMPT, 100, 1)
+def kept_of(decided: int, kept: int, wanted: int) -> Range:
+    found = estimate(replies(*[300] * decided), decided, kept, wanted * PROMPT, wanted, 1)
     assert found is not None
-    assert ends(found.kept) == pytest.approx((49.0, 80.0, 94.3), abs=0.1)
+    return found.kept
+
+
+def test_the_share_that_is_kept_is_foreseen_with_wilsons_interval() -> None:
+    """8 of 10: 49.0 % to 94.3 % (Wilson 1927). Of very many more, chance adds next to nothing."""
+    low, middle, high = ends(kept_of(10, 8, 1_000_000))
+    assert (low / 1e6, middle / 1e6, high / 1e6) == pytest.approx((0.490, 0.8, 0.943), abs=0.001)
+
+
+def test_samples_that_there_are_are_no_guess_and_a_run_that_is_over_has_no_range() -> None:
+    """After 115 of 132 the page still said "106 to 121"."""
+    assert ends(kept_of(132, 115, 132)) == (115, 115, 115)
+    low, _, high = ends(kept_of(130, 115, 132))
+    assert low >= 115 and high <= 117
+
+
+@pytest.mark.parametrize(("decided", "wanted"), [(10, 60), (100, 132), (128, 132), (50, 2_000)])
+def test_of_many_runs_19_of_20_keep_as_many_as_was_said(decided: int, wanted: int) -> None:
+    chance, inside = random.Random(decided), 0
+    for _ in range(400):
+        good = [chance.random() < 0.87 for _ in range(wanted)]
+        found = kept_of(decided, sum(good[:decided]), wanted)
+        inside += found.low <= sum(good) <= found.high
+    assert inside >= 372  # 93 of 100: 380 less twice the error of 400 runs
 
 
 def test_failed_items_are_done_though_they_have_no_reply() -> None:
