@@ -730,7 +730,9 @@ def _job_progress(job: "jobs.Job") -> None:
             "Its process ended before the job did. A new one takes over by itself and goes on where it was."
         )
     if job.state == "queued":
-        st.caption("Waits for the one before it: one curation job and one training run at a time.")
+        waits = any(one.id != job.id and one.state != "queued" for one in jobs.active(folder()))
+        told = "Waits for the one before it: one curation job and one training run at a time."
+        st.caption(told if waits else "Begins in a moment.")
     if job.state in ("done", "failed", "cancelled") and job.started_at and job.finished_at:
         st.caption(f"took {duration((job.finished_at - job.started_at).total_seconds())}")
     if job.state not in ("running", "cancelling", "interrupted") or job.what is None:

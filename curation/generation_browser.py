@@ -58,9 +58,10 @@ def standing(workspace: Workspace, settings: Settings) -> Standing:
 
 
 def newest(workspace: Workspace, method: str) -> Row[Any] | None:
-    """Give the generation of a method that worked last; None: there is none."""
+    """Give the generation of a method that worked last; None: there is none. A trial of the prompt bench
+    only where there is no other: its replies are no samples."""
     found = generations.all_of(workspace.database, method)
-    return found[0] if found else None
+    return next((one for one in found if not one.settings.get("is_trial")), found[0] if found else None)
 
 
 @dataclass(frozen=True)

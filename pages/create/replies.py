@@ -166,8 +166,13 @@ def _facts(story: ReplyStory) -> None:
 def _read_again() -> None:
     """Say what reading them again came to."""
     last = next((job for job in jobs.jobs(ui.folder(), limit=5) if job.step == "parse-again"), None)
-    if last is not None and last.state == "done" and last.report and last.report["now_kept"]:
-        st.success(f"{ui.count_of(last.report['now_kept'], 'reply', 'replies')} became usable.")
+    if last is None or last.state != "done" or not last.report:
+        return
+    if usable := last.report["now_kept"]:
+        st.success(f"{ui.count_of(usable, 'reply', 'replies')} became usable.")
+    else:
+        read = ui.count_of(last.report["read"], "reply was", "replies were")
+        st.info(f"{read} read again: none became usable.", icon=":material/refresh:")
 
 
 def _page() -> None:

@@ -16,7 +16,7 @@ FACETS = {
     "licence": "Licence",
     "method": "Method",
 }
-PLACES = {"new": "not judged yet", "kept": "kept", "pending": "pending", "dropped": "dropped"}
+PLACES = {"new": "no stage yet", "kept": "kept", "pending": "pending", "dropped": "dropped"}
 
 
 def _words(field: str, value: str) -> str:

@@ -29,7 +29,7 @@ from curation.store.browsing import SampleQuery
 SIZE = 25  # rows a page
 PAGING = ("after", "before", "id")
 FILE = "another file"
-PLACES = {"new": "not judged yet", "kept": "kept", "pending": "pending", "dropped": "dropped"}
+PLACES = {"new": "no stage yet", "kept": "kept", "pending": "pending", "dropped": "dropped"}
 SCORE_HEIGHT, TOKEN_HEIGHT = 62, 56  # pixels of the highest bar
 RULES = {
     "fence": "by their first fence that names a language",
