@@ -48,6 +48,7 @@ class Estimate:
     """What a generation of `wanted` seeds takes in all, what is done already included."""
 
     wanted: int
+    left: int  # of them, that nothing was decided on yet
     measured: int  # replies that it rests on
     tokens: Range
     tokens_in: Range
@@ -94,7 +95,7 @@ def estimate(
     known = float(sum(one.tokens_in + one.tokens_out for one in ours))
     times = _Spread.of([one.seconds for one in replies])
     return Estimate(
-        wanted, len(replies), tokens_in.and_(tokens_out), tokens_in, tokens_out,
+        wanted, left, len(replies), tokens_in.and_(tokens_out), tokens_in, tokens_out,
         None if prices is None else _money(prices, tokens_in, tokens_out),
         times.rest(left).times(1 / max(1, min(at_once, left))), _kept(decided, kept, wanted),
         parts.more(known, left),

@@ -265,6 +265,37 @@ def test_the_pages_of_generation_tell_what_became_of_every_seed(opened: Callable
     assert "1 reply fit" in shown(app) and "Sign in to the network" in shown(app)
 
 
+def test_what_a_run_will_take_is_told_before_it_and_what_was_paid_after_it(
+    opened: Callable[..., AppTest],
+) -> None:
+    """A run that was over still foresaw "106 to 121" samples; and what was paid stood in the ledger only."""
+    app = opened("harvested", "generate")
+    assert "What 111 seeds will take" in shown(app) and "Samples in all" in shown(app)
+    assert "so far, by the prices above" not in shown(app)
+    app.number_input(key="generate_limit").set_value(8)
+    app.number_input(key="generate_price_in").set_value(1_000.0)
+    app.number_input(key="generate_price_out").set_value(2_000.0).run()
+    is_well(app)
+    told = shown(app)
+    assert "will take" not in told and "Samples in all" not in told
+    assert "so far, by the prices above" in told
+
+
+def test_prices_that_were_entered_stand_there_the_next_time(
+    opened: Callable[..., AppTest], stores: Callable[[str], Path]
+) -> None:
+    def set_prices(*prices: float | None) -> None:
+        with Workspace(stores("harvested")).database.transaction() as connection:
+            change = "UPDATE generation SET settings = json_set(settings, '$.price_in', ?, '$.price_out', ?)"
+            connection.exec_driver_sql(change, prices)
+
+    set_prices(2.5, 10)
+    app = opened("harvested", "generate")
+    set_prices(None, None)  # the store is that of other tests, too
+    is_well(app)
+    assert [app.number_input(key=f"generate_price_{way}").value for way in ("in", "out")] == [2.5, 10]
+
+
 @pytest.mark.parametrize("page", SEED_PAGES)
 def test_the_pages_of_seeds_open_on_a_store_that_has_some(opened: Callable[..., AppTest], page: str) -> None:
     app = opened("harvested", page)

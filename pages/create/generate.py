@@ -10,18 +10,19 @@ import jobs
 import ui
 from curation import prompt_shelf
 from curation.asking import TeacherSettings
-from curation.budget import TOKENS
+from curation.budget import TOKENS, Prices
 from curation.comment_functions import NOTE
 from curation.errors import CurationError
 from curation.generate import settings_of
 from curation.generation_browser import FAILED, KEPT, REJECTED, Standing, ledger, newest, standing
-from curation.generation_estimate import Estimate, Range
+from curation.generation_estimate import WIDEST, Estimate, Range
 from curation.reply import METHOD, REASONS
 from curation.store import judgements, seed_browsing
 from curation.store.seed_browsing import SEED_FACETS, SEED_SORTS, SeedQuery
 
 OSS, PAIRS, JUDGE = "OSS-Instruct", "Comment-function pairs", "Judge samples"
 TEST = 5  # seeds of a test run
+DEAREST = 1e5  # price of a million tokens that can be entered
 STEPS = ("generate",)
 LOCAL = (
     "A teacher of your own: `transformers serve MODEL`, then http://localhost:8000/v1; vLLM, Ollama "
@@ -178,8 +179,8 @@ def _budget() -> dict[str, Any]:
         column.number_input(
             f"Price of 1M tokens {way}",
             0.0,
-            1e5,
-            None,
+            DEAREST,
+            _price_before(way),
             key=f"generate_price_{way}",
             placeholder="not entered",
             format="%.4f",
@@ -199,6 +200,13 @@ def _budget() -> dict[str, Any]:
     if None not in prices:
         told |= {"price_in": prices[0], "price_out": prices[1]} | ({"budget_money": money} if money else {})
     return told
+
+
+def _price_before(way: str) -> float | None:
+    """Give the price of the last time, as endpoint and model stand there: else a reload takes money away."""
+    before = newest(ui.workspace(), METHOD)
+    price = before.settings.get(f"price_{way}") if before else None
+    return min(float(price), DEAREST) if price is not None else None
 
 
 def _limits() -> dict[str, Any]:
@@ -250,8 +258,20 @@ def _range(value: Range, shown: Any = ui.rough) -> str:
     return f"{shown(value.low)} to {shown(value.high)}"
 
 
+def _foreseen(name: str, value: Range, shown: Any = ui.rough) -> tuple[str, str, str]:
+    """Give a number with its range. The middle of a wide range is no foresight: of 15 K to 328 K it told
+    171 K, and 52 K were used. So there the range stands in its place."""
+    if value.low == value.high:
+        return name, shown(value.middle), ""
+    if value.half_width > WIDEST:
+        return name, _range(value, shown), "not known more closely yet"
+    return name, shown(value.middle), _range(value, shown)
+
+
 def _cost(found: Standing) -> None:
     estimate = found.estimate
+    if _is_over(found):
+        return  # what was used stands below
     st.markdown(f"**What {ui.count_of(found.wanted, 'seed')} will take**")
     if estimate is None:
         st.caption(
@@ -259,19 +279,27 @@ def _cost(found: Standing) -> None:
             "It costs five calls, and its samples stay."
         )
         return
-    facts = [("Tokens in all", ui.rough(estimate.tokens.middle), _range(estimate.tokens))]
+    facts = [_foreseen("Tokens in all", estimate.tokens)]
     if estimate.money is not None:
-        facts.append(
-            ("Money", f"{estimate.money.middle:,.2f}", _range(estimate.money, lambda v: f"{v:,.2f}"))
-        )
+        facts.append(_foreseen("Money in all", estimate.money, _money))
     facts += [
-        ("Time left", ui.duration(estimate.seconds.middle), _range(estimate.seconds, ui.duration)),
-        ("Samples", ui.rough(estimate.kept.middle), _range(estimate.kept)),
+        _foreseen("Time left", estimate.seconds, ui.duration),
+        _foreseen("Samples in all", estimate.kept),
     ]
-    for column, fact in zip(st.columns(6), facts, strict=False):
+    for column, fact in zip(st.columns(len(facts)), facts, strict=True):
         with column:
             ui.show_fact(*fact)
     st.caption(_rests_on(estimate))
+
+
+def _money(value: float) -> str:
+    return f"{value:,.2f}"
+
+
+def _is_over(found: Standing | None) -> bool:
+    """Whether nothing is left to ask for the first time."""
+    estimate = found.estimate if found else None
+    return estimate is not None and not estimate.left
 
 
 def _rests_on(estimate: Estimate) -> str:
@@ -300,7 +328,7 @@ def _buttons(asked: Mapping[str, Any], found: Standing | None) -> None:
         )
         st.button(
             f"Full run ({int(asked['limit']):,})",
-            type="primary",
+            type="secondary" if _is_over(found) else "primary",
             key="generate_full",
             icon=":material/auto_awesome:",
             disabled=not is_ready,
@@ -323,7 +351,7 @@ def _buttons(asked: Mapping[str, Any], found: Standing | None) -> None:
 # --- how it stands ---
 
 
-def _counts(found: Standing) -> None:
+def _counts(found: Standing, asked: Mapping[str, Any]) -> None:
     """Show what became of what was asked; every number opens its replies."""
     if not found.items:
         return
@@ -334,6 +362,7 @@ def _counts(found: Standing) -> None:
         ("Rejected", f"{found.count(REJECTED):,}", _share(found.count(REJECTED), found)),
         ("Failed", f"{found.count(FAILED):,}", "no usable answer"),
         ("Tokens", ui.rough(used.tokens_in + used.tokens_out), _tokens(used)),
+        *_paid(used, asked),
         (
             "A reply takes",
             f"{used.seconds:.1f} s" if used.seconds else "unknown",
@@ -358,6 +387,15 @@ def _counts(found: Standing) -> None:
                 )
 
 
+def _paid(used: Any, asked: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Give what was paid so far by the prices that are entered; what was lost counts as paid."""
+    if "price_in" not in asked:
+        return []
+    prices = Prices(asked["price_in"], asked["price_out"])
+    paid = prices.of(used.tokens_in + used.lost_in, used.tokens_out + used.lost_out)
+    return [("Money", _money(paid), "so far, by the prices above")]
+
+
 def _share(number: int, found: Standing) -> str:
     decided = sum(found.count(state) for state in (KEPT, REJECTED, FAILED))
     return f"{number / decided:.0%} of what was decided" if decided else ""
@@ -372,7 +410,7 @@ def _tokens(used: Any) -> str:
 @st.fragment(run_every=ui.POLL_SECONDS)
 def _live(asked: Mapping[str, Any]) -> None:
     with ui.readable_errors():
-        _counts(standing(ui.workspace(), settings_of(asked)))
+        _counts(standing(ui.workspace(), settings_of(asked)), asked)
 
 
 def _paused(found: Standing) -> None:
@@ -476,7 +514,7 @@ def _oss_instruct() -> None:
     if is_live and found is not None:
         _live(asked)
     elif found is not None:
-        _counts(found)
+        _counts(found, asked)
     _ledger()
 
 
@@ -493,6 +531,10 @@ def _result() -> None:
     )
     for warning in last.warnings:
         st.warning(ui.plain(warning), icon=":material/warning:")
+    if told["kept"]:
+        with st.container(horizontal=True):
+            ui.link("samples", "Look at the samples", icon=":material/table_rows:")
+            ui.link("clean", "Drop exact duplicates", icon=":material/content_copy:")
 
 
 def _page() -> None:
