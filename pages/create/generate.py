@@ -475,7 +475,7 @@ def _judge() -> None:
         return
     limit = st.number_input("Samples to judge", 1, 10_000_000, 100, key="judge_limit", width=320)
     asked = {**_connection("judge"), **_budget(), "limit": int(limit)}
-    is_live = ui.show_jobs_of(("judge",))
+    is_live = ui.show_jobs_of(("judge",), _judged)
     if not is_live:
         st.button(
             f"Judge {ui.count_of(int(limit), 'sample')}", type="primary", key="judge_start",
@@ -490,6 +490,24 @@ def _judge() -> None:
         for column, fact in zip(st.columns(max(6, len(facts))), facts, strict=False):
             with column:
                 ui.show_fact(*fact)
+
+
+def _judged() -> None:
+    """Say what the newest round of judging came to, and why samples have no score."""
+    last = next((job for job in jobs.jobs(ui.folder(), limit=30) if job.step == "judge"), None)
+    if last is None or last.state != "done" or not last.report:
+        return
+    told = last.report
+    if told.get("paused"):
+        st.warning(ui.plain(told["paused"]), icon=":material/pause_circle:")
+    why = [
+        f"{number:,} {REASONS.get(reason, reason.replace('_', ' '))}"
+        for reason, number in (*told["rejected"].items(), *told["failed"].items())
+    ]
+    said = f"{told['judged']:,} of {ui.count_of(told['requested'], 'sample')} judged; "
+    said += f"{ui.rough(told['tokens'])} tokens in all."
+    st.success(ui.plain(" ".join([said, *(["No score:", ", ".join(why) + "."] if why else [])])),
+               icon=":material/check_circle:")  # fmt: skip
 
 
 def _oss_instruct() -> None:
