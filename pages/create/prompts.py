@@ -16,8 +16,10 @@ STEPS = ("prompt-bench",)
 NAMES = ("Left", "Right")
 
 
-def _named(prompt: Prompt, used: Prompt) -> str:
-    return f"{prompt.name} · {prompt.hash[:8]}" + (" · in use" if prompt.hash == used.hash else "")
+def _named(prompt: Prompt) -> str:
+    """Name a prompt. Which one is in use, the button below says: the browser keeps the words of a choice that
+    stands, and so called the one that was in use before "in use"."""
+    return f"{prompt.name} · {prompt.hash[:8]}"
 
 
 def _side(number: int, shelf: list[Prompt], used: Prompt, model: str) -> Variant:
@@ -26,7 +28,7 @@ def _side(number: int, shelf: list[Prompt], used: Prompt, model: str) -> Variant
     first = hashes.index(used.hash) if used.hash in hashes else 0
     default = first if number == 0 else (first + 1) % len(hashes)
     asked = st.query_params.get(f"p{number}", "")
-    names = {one.hash: _named(one, used) for one in shelf}
+    names = {one.hash: _named(one) for one in shelf}
     chosen = st.selectbox(
         f"{NAMES[number]}: prompt",
         hashes,

@@ -194,6 +194,9 @@ def test_two_prompts_are_compared_and_one_is_promoted(
     press(page, "bench_promote_1")
     chosen = generations.chosen_prompt(store(app).database, "oss-instruct")
     assert chosen is not None and chosen.name == "oss_instruct_short"
+    for number in (0, 1):  # the words of a choice stay as they were drawn first
+        box = keyed(page, f"bench_prompt_{number}").get_by_role("combobox")
+        expect(box).not_to_have_value(re.compile("in use"))
     page = visitors(app).open("generate")
     chooser = keyed(page, "generate_prompt").get_by_role("combobox")
     expect(chooser).to_have_value(re.compile("oss_instruct_short.*in use"))
