@@ -132,7 +132,9 @@ def project_of_payloads(folder: Path, beacon: str) -> Path:
     everything = "\n".join(texts)
     for n, text in enumerate(texts):
         name = text.replace("/", "|").replace("\n", " ")[:60]
-        write(folder, f"{name} {n}.py", f"# {n}\n{everything}\nlast_{n} = {n * 977}\n{text}\n" * 2)
+        # Enough lines of its own: whether one is a near-copy shall not hang on the digits of the port.
+        own = "\n".join(f"step_{n}_{k} = {n * 977 + k * 31}" for k in range(40))
+        write(folder, f"{name} {n}.py", f"# {n}\n{everything}\nlast_{n} = {n * 977}\n{text}\n{own}\n" * 2)
     body = "\n".join(f"value_{n} = {n * n}  # {texts[n % 9]}" for n in range(60))
     for name in ("one", "two"):
         write(folder, f"<img src=x onerror=window.PWN=13> {name}.rs", f"{body}\nname = {name!r}\n")
