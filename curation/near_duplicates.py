@@ -17,9 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.atomic import atomic_write
-from curation.embedding import BUNDLED, SentenceEmbedder, TextRef, VectorCache, embed_missing, key_of
+from curation.embedding import (
+    BUNDLED,
+    SentenceEmbedder,
+    TextRef,
+    VectorCache,
+    Vectors,
+    embed_missing,
+    key_of,
+)
 from curation.errors import DamagedWorkspace, WrongInput
 from curation.keepers import DROPPED, Decisions, Fate, Graph, Policy, Ruling, Zone, decide
+from curation.known_pairs import find_known, note
+from curation.pair_list import Pairs
 from curation.pair_tables import are_there, write_tables
 from curation.pairs import exact_cosines, search_pairs
 from curation.records import digest, question_of
@@ -156,7 +166,7 @@ def _run(stage: Stage, settings: Settings, embedder: SentenceEmbedder, inputs: r
     rows, keys = _read_rows(stage.db, settings, inputs, cache, embedder, stage.progress)
     vectors = cache.gather(keys)
     folder = folder_name(embedder.hash, settings.floor, keys)
-    found = search_pairs(vectors, settings.floor, stage.workspace.pairs / folder, stage.progress)
+    found, known = _searched(stage, settings, embedder, keys, vectors, folder)
     left, right, cosine = _listed(found, vectors, settings)
     response = _response_cosines(stage, settings, embedder, cache, rows, left, right, cosine)
     edges = _edges(rows, left, right, cosine, response, settings)
@@ -171,6 +181,7 @@ def _run(stage: Stage, settings: Settings, embedder: SentenceEmbedder, inputs: r
         "pairs": int(np.count_nonzero(_reported(edges, settings))),
         "clusters": 0,
         "pairs_at_floor": len(found),
+        "rows_compared_before": known,
         "cut_short": cache.cut_short(keys, embedder.limit),
         "reads": inputs.stage_before,
         "damaged_vector_blocks": len(cache.damaged),
@@ -178,6 +189,18 @@ def _run(stage: Stage, settings: Settings, embedder: SentenceEmbedder, inputs: r
         "pairs_folder": folder,
     }
     return _write(stage, settings, rows, edges, report, began)
+
+
+def _searched(
+    stage: Stage, settings: Settings, embedder: SentenceEmbedder, keys: Sequence[bytes],
+    vectors: Vectors, folder: str,
+) -> tuple[Pairs, int]:  # fmt: skip
+    """Find the pairs at or above the floor; gives them, and how many rows had met in an earlier search."""
+    place = stage.workspace.pairs / folder
+    known = find_known(stage.workspace.pairs, embedder.hash, settings.floor, keys, but=folder)
+    note(place, embedder.hash, settings.floor, keys)
+    found = search_pairs(vectors, settings.floor, place, stage.progress, known)
+    return found, 0 if known is None else int((known.was >= 0).sum())
 
 
 def folder_name(model_hash: str, floor: float, keys: Sequence[bytes]) -> str:

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from curation import near_duplicates
 from curation.errors import DamagedWorkspace, WrongInput
+from curation.pair_list import PAIR, Pairs
 from curation.pair_tables import Numbers, Summary, rows_file, thresholds_file
-from curation.pairs import PAIR, Pairs
 from curation.store import pair_rows, runs
 from curation.store.browsing import change_stamp
 from curation.store.database import Connection, Database, Row

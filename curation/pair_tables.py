@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from curation.atomic import atomic_write
 from curation.embedding import Vectors
-from curation.pairs import Pairs, exact_cosines
+from curation.pair_list import Pairs
+from curation.pairs import exact_cosines
 
 STEPS = 100  # thresholds in a unit of cosine: 0.01 apart
 ROUNDING = 1e-6  # cosines this near a step are computed again: the list holds them in float32

@@ -10,25 +10,23 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from curation.atomic import atomic_write
 from curation.embedding import Vectors
-from curation.errors import DamagedWorkspace
+from curation.known_pairs import Known
+from curation.pair_list import PAIR, Numbers, Pairs, join, keep_part, length_of, part_file
 from curation.pair_screen import Screen, Tile, float_screen
 from curation.stage import Progress
-
-PAIR = np.dtype([("left", "<i4"), ("right", "<i4"), ("cosine", "<f4")])
-Pairs = npt.NDArray[np.void]
-Numbers = npt.NDArray[np.int32]
 
 ROWS = 1024  # rows of a block; its result is saved before the next block starts
 STRIP = 1024  # rows of a tile
 COLUMNS = 4096  # rows met at a time: fewer, larger tiles, since threads wait for each other between them
 MARGIN = 1e-4  # a float32 product of unit vectors of d numbers errs by at most d x 2^-24: 2.3e-5 for d = 384
+ROUNDING = 1e-6  # cosines this near a floor are computed again: the list holds them in float32
 CHUNK = 256  # pairs verified at a time: 2 x 0.8 MB in float64 stay in the cache, too
 AT_ONCE = 1 << 16  # pairs verified between two looks whether to stop: a tenth of a second
 DENSE = 0.01  # share of a tile from which one product is quicker than a pair at a time
@@ -74,19 +72,24 @@ def _cosines(
 class Search:
     """What threads share while they look for pairs. `vectors`: (rows, dimensions), of length 1, or 0."""
 
-    def __init__(self, vectors: Vectors, floor: float) -> None:
-        self.vectors, self.floor = vectors, floor
+    def __init__(self, vectors: Vectors, floor: float, known: Known | None = None) -> None:
+        """`known`: pairs of some of these rows that an earlier search found."""
+        self.vectors, self.floor, self.known = vectors, floor, known
         self.squares = np.concatenate(
             [_squares(vectors[start : start + ROWS]) for start in range(0, len(vectors), ROWS)]
             or [np.empty(0)]
         )
-        self.screen = _screen(vectors, floor)
+        self.screen = None if known is not None and known.covers(floor) else _screen(vectors, floor)
         self._own = threading.local()
         self._is_stopped = threading.Event()
 
     def stop(self) -> None:
         """Let blocks that are being computed end with Stopped, soon."""
         self._is_stopped.set()
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep the libraries beneath from using threads of their own."""
+        return nullcontext() if self.screen is None else self.screen.alone()
 
     def block(self, start: int) -> Pairs:
         """Give the pairs whose left row is in [start, start + ROWS), sorted by left, then right."""
@@ -95,31 +98,61 @@ class Search:
         return np.concatenate([self._strip(slice(one, min(one + STRIP, beyond))) for one in firsts])
 
     def _strip(self, rows: slice) -> Pairs:
+        known = None if self.known is None else self.known.of(rows)
+        names = None if known is None else self._names(known["left"], known["right"])
         tiles = []
         for first in range(rows.start, len(self.vectors), COLUMNS):
             self._look_up()
-            tiles.append(self._tile(rows, slice(first, min(first + COLUMNS, len(self.vectors)))))
+            columns = self._unknown(rows, slice(first, min(first + COLUMNS, len(self.vectors))))
+            if columns.start < columns.stop:
+                tiles.append(self._tile(rows, columns, names))
+        if known is not None:
+            tiles.append(self._at_floor(known))
         whole = np.concatenate(tiles)
+        if known is not None:
+            by_name: Pairs = whole[np.argsort(self._names(whole["left"], whole["right"]), kind="stable")]
+            return by_name
         sorted_: Pairs = whole[np.argsort(whole["left"], kind="stable")]  # tiles follow each other by right
         return sorted_
+
+    def _names(self, left: Numbers, right: Numbers) -> npt.NDArray[np.int64]:
+        """Give each pair as one number, in the order of the list."""
+        return left.astype(np.int64) * len(self.vectors) + right
+
+    def _unknown(self, rows: slice, columns: slice) -> slice:
+        """Leave of the columns those that these rows have not met, down to this floor."""
+        if self.known is None or self.known.floor > self.floor or self.known.has_new(rows):
+            return columns
+        return self.known.new_within(columns)
+
+    def _at_floor(self, known: Pairs) -> Pairs:
+        """Leave of known pairs, down to a lower floor perhaps, those at this one."""
+        if self.known is None or self.known.floor >= self.floor:
+            return known
+        near = np.abs(known["cosine"] - self.floor) <= ROUNDING
+        sure = known[(known["cosine"] > self.floor) & ~near]
+        return np.concatenate([sure, self._verified(known["left"][near], known["right"][near])])
 
     def _look_up(self) -> None:
         if self._is_stopped.is_set():
             raise Stopped
 
-    def _tile(self, rows: slice, columns: slice) -> Pairs:
+    def _tile(self, rows: slice, columns: slice, known: npt.NDArray[np.int64] | None) -> Pairs:
         left, right = self._places(self._tiles.hits(rows, columns), rows, columns)
+        if known is not None:
+            is_new = ~np.isin(self._names(left, right), known, assume_unique=True)
+            left, right = left[is_new], right[is_new]
         if len(left) > DENSE * (rows.stop - rows.start) * (columns.stop - columns.start):
             product = self.vectors[rows] @ self.vectors[columns].T
-            left, right = self._places(product >= self.floor - MARGIN, rows, columns)
+            near = product[left - rows.start, right - columns.start] >= self.floor - MARGIN
         else:
             near = self._near(left, right)
-            left, right = left[near], right[near]
-        return self._verified(left, right)
+        return self._verified(left[near], right[near])
 
     @property
     def _tiles(self) -> Tile:
         if not hasattr(self._own, "tile"):
+            assert self.screen is not None  # nobody asks for a tile when all is known
             self._own.tile = Tile(self.screen, STRIP, COLUMNS)
         tile: Tile = self._own.tile
         return tile
@@ -167,41 +200,43 @@ def _screen(vectors: Vectors, floor: float) -> Screen:
     return float_screen(vectors, floor) if made is None else made
 
 
-def search_pairs(vectors: Vectors, floor: float, folder: Path, progress: Progress) -> Pairs:
+def search_pairs(
+    vectors: Vectors, floor: float, folder: Path, progress: Progress, known: Known | None = None
+) -> Pairs:
     """Find every pair with cosine >= floor and keep the list in `folder`; resumes by block.
 
-    The folder must belong to exactly these vectors in this order and this floor. Gives a read-only
-    memory map of PAIR, sorted by left, then right (row numbers of `vectors`).
+    The folder must belong to exactly these vectors in this order and this floor. `known`: what an earlier
+    search found; the list is the same with it, byte for byte. Gives a read-only memory map of PAIR, sorted
+    by left, then right (row numbers of `vectors`).
     """
     whole = folder / "pairs.npy"
-    if _length(whole) is None:  # missing, or cut short by something other than us
+    if length_of(whole) is None:  # missing, or cut short by something other than us
         folder.mkdir(parents=True, exist_ok=True)
         starts = range(0, len(vectors), ROWS)
-        missing = [start for start in starts if _length(_part(folder, start // ROWS)) is None]
-        for start, block in _blocks(vectors, floor, missing, progress):
-            with atomic_write(_part(folder, start // ROWS)) as file:
-                np.save(file, block, allow_pickle=False)
-        _join(folder, len(starts))
+        missing = [start for start in starts if length_of(part_file(folder, start // ROWS)) is None]
+        for start, block in _blocks(vectors, floor, missing, progress, known):
+            keep_part(folder, start // ROWS, block)
+        join(folder, len(starts))
         progress("comparing rows", len(vectors), len(vectors))
-    for part in folder.glob("part-*.npy"):  # joined; here rather than in _join, so that a kill leaves none
+    for part in folder.glob("part-*.npy"):  # joined; here rather than in `join`, so that a kill leaves none
         part.unlink()
-    if not _length(whole):  # a file without pairs cannot be mapped
+    if not length_of(whole):  # a file without pairs cannot be mapped
         return np.empty(0, dtype=PAIR)
     pairs: Pairs = np.load(whole, mmap_mode="r", allow_pickle=False)
     return pairs
 
 
 def _blocks(
-    vectors: Vectors, floor: float, starts: Sequence[int], progress: Progress
+    vectors: Vectors, floor: float, starts: Sequence[int], progress: Progress, known: Known | None
 ) -> Iterator[tuple[int, Pairs]]:
     """Compute blocks in threads; gives them in order. No more than one a thread waits to be taken."""
     if not starts:
         return
     progress("comparing rows", starts[0], len(vectors))
-    search = Search(vectors, floor)
+    search = Search(vectors, floor, known)
     threads = os.cpu_count() or 1
     under_way: deque[tuple[int, Future[Pairs]]] = deque()
-    with search.screen.alone(), ThreadPoolExecutor(threads, "pairs") as pool:
+    with search.alone(), ThreadPoolExecutor(threads, "pairs") as pool:
         try:
             for start in starts:
                 under_way.append((start, pool.submit(pairs_of_block, search, start)))
@@ -222,39 +257,3 @@ def _next(under_way: "deque[tuple[int, Future[Pairs]]]", progress: Progress, tot
 def pairs_of_block(search: Search, start: int) -> Pairs:
     """Give the pairs whose left row is in [start, start + ROWS), sorted by left, then right."""
     return search.block(start)
-
-
-def _part(folder: Path, number: int) -> Path:
-    return folder / f"part-{number:05d}.npy"
-
-
-def _length(file: Path) -> int | None:
-    """Count the pairs of a file; None when there is none or it is not whole."""
-    try:
-        with file.open("rb") as opened:
-            version = np.lib.format.read_magic(opened)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read(opened)
-            begin = opened.tell()
-        whole = dtype == PAIR and file.stat().st_size == begin + shape[0] * PAIR.itemsize
-    except (OSError, ValueError):
-        return None
-    return int(shape[0]) if whole else None
-
-
-def _join(folder: Path, parts: int) -> None:
-    """Write the parts one after another as one file."""
-    files = [_part(folder, number) for number in range(parts)]
-    lengths = [_length(file) for file in files]
-    if None in lengths:
-        raise DamagedWorkspace(f"{folder} lost a part of the pair list; run near-duplicates again")
-    with atomic_write(folder / "pairs.npy") as out:
-        header = {"descr": np.lib.format.dtype_to_descr(PAIR), "fortran_order": False,
-                  "shape": (sum(filter(None, lengths)),)}  # fmt: skip
-        np.lib.format.write_array_header_1_0(out, header)
-        for file in files:
-            out.write(np.load(file, allow_pickle=False).tobytes())

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from curation import clean, decontaminate, near_duplicates
 from curation.embedding import SentenceEmbedder, VectorCache, key_of
-from curation.pairs import PAIR
+from curation.pair_list import PAIR
 from curation.records import BadRow, BenchmarkItem, Sample, digest
 from curation.stage import Report, Stage, run_stage
 from curation.store import benchmarks, decisions, runs, samples

@@ -7,7 +7,8 @@ import pytest
 
 from curation import pairs
 from curation.embedding import Vectors
-from curation.pairs import PAIR, Search, exact_cosines, pairs_of_block, search_pairs
+from curation.pair_list import PAIR
+from curation.pairs import Search, exact_cosines, pairs_of_block, search_pairs
 from curation.stage import silent
 
 ROWS, COLUMNS = 7, 16  # small blocks that do not divide each other: every border is crossed
