@@ -23,7 +23,7 @@ SLICE = 4_000  # rows of the Platypus loop; what it takes grows with their squar
 Found = tuple[np.ndarray | None, int | None]  # pairs, rows kept
 
 
-def ours_bytes(x: np.ndarray) -> Found:
+def ours_quickest(x: np.ndarray) -> Found:
     return _ours(x)
 
 
@@ -154,7 +154,7 @@ def platypus_loop(x: np.ndarray) -> Found:
 PEERS: dict[str, Callable[[np.ndarray], Found]] = {
     one.__name__: one
     for one in (
-        ours_bytes, ours_float32, ours_keep_list, blocked_product, faiss_range, sklearn_radius,
+        ours_quickest, ours_float32, ours_keep_list, blocked_product, faiss_range, sklearn_radius,
         paraphrase_mining, community_detection, hnswlib_graph, usearch_graph, semhash_keep_list,
         platypus_loop,
     )

@@ -5,24 +5,20 @@ step. With l = s q + r, what r adds to a product is at most |s qx||ry| + |rx||s 
 the tails, the others are bounded by the largest of all rows. Products of bytes are exact.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
-from curation.pair_screen import CHUNK, SLACK, Floats, FloatScreen, Rotated, rotated
+from curation.pair_screen import CHUNK, SLACK, Floats, Rotated, one_thread_each, rotated
 
 WIDTH = 128  # bytes a row: leading dimensions and the columns of the tail
 TAILS = (4, 8, 16)  # columns that the tail's length is spread over, as few as hold it in bytes
 MOST = 127
 RANDOM_SEED = 976
-ROUNDS = 3
 
 
 @dataclass
@@ -36,17 +32,8 @@ class ByteScreen:
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(np.int32)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        import torch
-
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)  # what threads that begin later take over
-        try:
-            with threadpool_limits(1, user_api="blas"):
-                yield
-        finally:
-            torch.set_num_threads(before)
+    def alone(self) -> AbstractContextManager[None]:
+        return one_thread_each()
 
     def product(self, rows: slice, columns: slice, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
         import torch
@@ -90,25 +77,3 @@ def _codes(front: Rotated, columns: int) -> tuple[npt.NDArray[np.int8], float, f
 def _length(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     lengths: npt.NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     return lengths
-
-
-def is_quicker(rows: int, columns: int) -> bool:
-    """Say whether bytes are the quicker of the two on this machine, by doing tiles of made-up rows."""
-    import torch
-
-    made = np.random.default_rng(RANDOM_SEED).integers(-MOST, MOST, (rows + ROUNDS * columns, WIDTH))
-    plain = FloatScreen(made.astype(np.float32), 0.0)
-    return _seconds(ByteScreen(torch.from_numpy(made.astype(np.int8)), 0.0), rows, columns) < _seconds(
-        plain, rows, columns
-    )
-
-
-def _seconds(screen: FloatScreen | ByteScreen, rows: int, columns: int) -> float:
-    out = np.empty((rows, columns), screen.dtype)
-    taken = []
-    with screen.alone():
-        for start in range(0, ROUNDS * columns, columns):
-            began = time.perf_counter()
-            screen.product(slice(0, rows), slice(start, start + columns), out)
-            taken.append(time.perf_counter() - began)
-    return min(taken)

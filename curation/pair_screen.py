@@ -5,6 +5,7 @@ and tail dimensions, x.y = lx.ly + tx.ty <= lx.ly + |tx||ty| (Cauchy-Schwarz). T
 dimension, so that the bound of all pairs is one thin matrix product; what it leaves is verified elsewhere.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -45,6 +46,21 @@ class Screen(Protocol):
         """What a pair at the floor has at least."""
 
 
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Keep numpy's library, and torch where it is loaded, from using threads of their own."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    if torch:
+        torch.set_num_threads(1)  # what threads that begin later take over
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
+
+
 class Tile:
     """Memory for one product and the hits in it, used again and again by one thread."""
 
@@ -73,10 +89,8 @@ class FloatScreen:
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(np.float32)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        with threadpool_limits(1, user_api="blas"):
-            yield
+    def alone(self) -> AbstractContextManager[None]:
+        return one_thread_each()
 
     def product(self, rows: slice, columns: slice, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.matmul(self.lead[rows], self.lead[columns].T, out=out)

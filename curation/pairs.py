@@ -5,7 +5,6 @@ pair (curation/pair_screen.py) proposes, and every proposal is computed again in
 """
 
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,8 @@ import numpy.typing as npt
 from curation.embedding import Vectors
 from curation.known_pairs import Known
 from curation.pair_list import PAIR, Numbers, Pairs, join, keep_part, length_of, part_file
-from curation.pair_screen import Screen, Tile, float_screen
+from curation.pair_screen import Tile
+from curation.screen_choice import quickest_screen
 from curation.stage import Progress
 
 ROWS = 1024  # rows of a block; its result is saved before the next block starts
@@ -27,10 +27,9 @@ STRIP = 1024  # rows of a tile
 COLUMNS = 4096  # rows met at a time: fewer, larger tiles, since threads wait for each other between them
 MARGIN = 1e-4  # a float32 product of unit vectors of d numbers errs by at most d x 2^-24: 2.3e-5 for d = 384
 ROUNDING = 1e-6  # cosines this near a floor are computed again: the list holds them in float32
-CHUNK = 256  # pairs verified at a time: 2 x 0.8 MB in float64 stay in the cache, too
+CHUNK = 128  # pairs verified at a time: 2 x 0.4 MB in float64 stay in the cache, too
 AT_ONCE = 1 << 16  # pairs verified between two looks whether to stop: a tenth of a second
 DENSE = 0.01  # share of a tile from which one product is quicker than a pair at a time
-BYTES_FROM = 200_000  # rows from which bytes are worth loading torch for, which takes seconds
 
 
 class Stopped(Exception):
@@ -79,7 +78,11 @@ class Search:
             [_squares(vectors[start : start + ROWS]) for start in range(0, len(vectors), ROWS)]
             or [np.empty(0)]
         )
-        self.screen = None if known is not None and known.covers(floor) else _screen(vectors, floor)
+        self.screen = (
+            None
+            if known is not None and known.covers(floor)
+            else quickest_screen(vectors, floor, STRIP, COLUMNS)
+        )
         self._own = threading.local()
         self._is_stopped = threading.Event()
 
@@ -188,16 +191,6 @@ class Search:
             part["left"], part["right"], part["cosine"] = one[keep], other[keep], cosine[keep]
             found.append(part)
         return np.concatenate(found or [np.empty(0, PAIR)])
-
-
-def _screen(vectors: Vectors, floor: float) -> Screen:
-    """Choose the quicker bound. Bytes need torch, not worth loading unless it is there or rows are many."""
-    if len(vectors) < ROWS * 8 or ("torch" not in sys.modules and len(vectors) < BYTES_FROM):
-        return float_screen(vectors, floor)
-    from curation.int8_screen import byte_screen, is_quicker
-
-    made = byte_screen(vectors, floor) if is_quicker(STRIP, COLUMNS) else None
-    return float_screen(vectors, floor) if made is None else made
 
 
 def search_pairs(

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation import int8_screen, pair_screen, pairs
+from curation import bf16_screen, int8_screen, pair_screen, pairs, screen_choice
+from curation.bf16_screen import half_screen
 from curation.int8_screen import byte_screen
 from curation.pair_screen import Screen, Tile, float_screen
 from curation.pairs import search_pairs
@@ -21,6 +22,7 @@ def rotate_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pair_screen, "SMALL", 10)
     monkeypatch.setattr(pair_screen, "CHUNK", 250)
     monkeypatch.setattr(int8_screen, "CHUNK", 250)
+    monkeypatch.setattr(bf16_screen, "CHUNK", 250)
 
 
 def unit(found: np.ndarray) -> np.ndarray:
@@ -77,6 +79,7 @@ def at_the_floor(random: np.random.Generator) -> np.ndarray:
     return np.concatenate([base, cosine * base + np.sqrt(1 - cosine**2) * aside]).astype(np.float32)
 
 
+BOUNDS = {"float32": float_screen, "bytes": byte_screen, "bfloat16": half_screen}
 VECTORS = [like_text, flat, in_the_tail, all_equal, single_directions, with_nothing, at_the_floor]
 Make = Callable[[np.random.Generator], np.ndarray]
 
@@ -101,27 +104,28 @@ def hits(screen: Screen, rows: int) -> np.ndarray:
 def test_no_pair_is_lost_by_a_bound(make: Make, floor: float) -> None:
     vectors = make(np.random.default_rng(976))
     left, right = np.array(truth(vectors, floor), dtype=int).reshape(-1, 2).T
-    for screen in (float_screen(vectors, floor), byte_screen(vectors, floor)):
-        if screen is not None:
-            assert hits(screen, ROWS)[left, right].all(), type(screen).__name__
+    for name, bound in BOUNDS.items():
+        if (screen := bound(vectors, floor)) is not None:
+            assert hits(screen, ROWS)[left, right].all(), name
 
 
 @pytest.mark.parametrize("make", VECTORS)
-def test_both_bounds_lead_to_the_pairs_of_float64(
+def test_all_bounds_lead_to_the_pairs_of_float64(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = make(np.random.default_rng(7))
     found = {}
-    for name, bound in (("plain", float_screen), ("bytes", byte_screen)):
+    for name, bound in BOUNDS.items():
         screen = bound(vectors, FLOOR)
         if screen is not None:
-            monkeypatch.setattr(pairs, "_screen", lambda *_, screen=screen: screen)
+            monkeypatch.setattr(pairs, "quickest_screen", lambda *_, screen=screen: screen)
             found[name] = search_pairs(vectors, FLOOR, tmp_path / name, silent)
-    listed = found["plain"]
+    listed = found["float32"]
     near = np.abs(listed["cosine"].astype(float) - FLOOR) < 1e-6
     expected = truth(vectors, FLOOR)
     assert list(zip(listed["left"].tolist(), listed["right"].tolist(), strict=True)) == expected
-    assert "bytes" not in found or found["bytes"].tobytes() == listed.tobytes()
+    assert all(other.tobytes() == listed.tobytes() for other in found.values())
+    assert "bfloat16" in found
     if make is at_the_floor:
         assert near.sum() > 100, "pairs far from the floor would prove little"
 
@@ -129,10 +133,11 @@ def test_both_bounds_lead_to_the_pairs_of_float64(
 def test_the_bound_leaves_little_to_verify_where_vectors_are_like_those_of_text() -> None:
     vectors = like_text(np.random.default_rng(3))
     true = len(truth(vectors, FLOOR))
-    for screen in (float_screen(vectors, FLOOR), byte_screen(vectors, FLOOR)):
+    for name, bound in BOUNDS.items():
+        screen = bound(vectors, FLOOR)
         assert screen is not None
         left = int(np.triu(hits(screen, ROWS), 1).sum())
-        assert true <= left < 0.05 * ROWS**2 / 2, type(screen).__name__
+        assert true <= left < 0.05 * ROWS**2 / 2, name
 
 
 def test_tails_that_bytes_cannot_hold_leave_it_to_float32() -> None:
@@ -140,3 +145,23 @@ def test_tails_that_bytes_cannot_hold_leave_it_to_float32() -> None:
     vectors = unit(np.random.default_rng(1).normal(size=(ROWS, 4_096)))
 
     assert byte_screen(vectors, FLOOR) is None
+
+
+def test_a_floor_at_which_the_sign_of_a_product_would_matter_is_not_for_bfloat16() -> None:
+    vectors = like_text(np.random.default_rng(5))
+
+    assert half_screen(vectors, 0.0) is None
+    assert half_screen(vectors, 0.1) is not None
+
+
+def test_the_quickest_bound_that_fits_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = like_text(np.random.default_rng(5))
+    assert sorted(screen_choice.quickest_first(64, 128)) == sorted(BOUNDS)
+    monkeypatch.setattr(screen_choice, "FEW", 10)
+    monkeypatch.setattr(screen_choice, "quickest_first", lambda *_: ["bfloat16", "bytes", "float32"])
+
+    first = screen_choice.quickest_screen(vectors, FLOOR, 64, 128)
+    second = screen_choice.quickest_screen(vectors, 0.0, 64, 128)  # not for bfloat16
+
+    assert type(first).__name__ == "HalfScreen"
+    assert type(second).__name__ == "ByteScreen"
