@@ -53,6 +53,7 @@ check: .venv/.installed-dev ## lint, format and types
 	$(BIN)/mypy curation jobs training
 
 bench: .venv/.installed-dev ## timings against the figures to beat
+	$(BIN)/python -m pip install --quiet -r requirements-bench.txt
 	$(BIN)/python -m bench
 
 faults: .venv/.installed-dev ## the long list of kills and faults (docs: faults F01-F62)
