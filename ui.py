@@ -1036,56 +1036,8 @@ def show_code(cards: Sequence[Mapping[str, Any]], key: str, columns: int = 1, he
 
 # --- two texts side by side ----------------------------------------------------------------------
 
-_COMPARE_CSS = """
-.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; font-family: var(--st-font);
-        color: var(--st-text-color); }
-.side { border: 1px solid var(--st-border-color); border-radius: 6px; min-width: 0;
-        display: flex; flex-direction: column; }
-.head { padding: 6px 10px; border-bottom: 1px solid var(--st-border-color); font-size: 13px;
-        background: var(--st-secondary-background-color);
-        border-radius: 6px 6px 0 0; overflow-wrap: anywhere; }
-.head b { margin-right: 8px; }
-.label { padding: 8px 10px 0; font-size: 12px; opacity: .75; }
-pre { margin: 0; padding: 4px 10px 8px; white-space: pre-wrap; overflow-wrap: anywhere;
-      font-family: var(--st-code-font, monospace);
-      font-size: 13px; line-height: 1.45; max-height: 420px; overflow-y: auto; }
-.own { border-radius: 3px; background: color-mix(in srgb, var(--st-orange-color, #e8a33d) 28%, transparent); }
-.mark { border-radius: 3px; background: color-mix(in srgb, var(--st-red-color, #d0433b) 30%, transparent); }
-.none { opacity: .55; font-style: italic; }
-@media (max-width: 700px) { .pair { grid-template-columns: 1fr; } }
-"""
-# Text is set, never parsed: nothing that stands in a row can become an element (faults.md S18-S20).
-_COMPARE_JS = """
-export default function ({ data, parentElement }) {
-  let root = parentElement.querySelector(".pair");
-  if (!root) {
-    root = document.createElement("div"); root.className = "pair"; parentElement.appendChild(root);
-  }
-  root.replaceChildren();
-  root.dataset.item = data.item;
-  for (const side of data.sides) {
-    const box = document.createElement("div"); box.className = "side";
-    const head = document.createElement("div"); head.className = "head";
-    const title = document.createElement("b"); title.textContent = side.title;
-    const note = document.createElement("span"); note.textContent = side.note;
-    head.append(title, note); box.append(head);
-    for (const part of side.parts) {
-      const label = document.createElement("div"); label.className = "label"; label.textContent = part.label;
-      const pre = document.createElement("pre");
-      if (!part.spans.length) { pre.textContent = "empty"; pre.className = "none"; }
-      for (const [text, kind] of part.spans) {
-        const piece = document.createElement("span"); piece.textContent = text;
-        if (kind) piece.className = kind;
-        pre.append(piece);
-      }
-      box.append(label, pre);
-    }
-    root.append(box);
-  }
-}
-"""
 EDGES = re.compile(r"(^\s+|\s+$|\s*\n\s*)")  # white space that a mark leaves out
-_COMPARE = st.components.v2.component("winnow_compare", css=_COMPARE_CSS, js=_COMPARE_JS)
+_COMPARE = _component("compare")
 
 
 def side(
