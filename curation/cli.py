@@ -3,7 +3,6 @@
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from curation.cli_judge import add_judge_commands
 from curation.cli_output import Bar
 from curation.cli_samples import add_word_commands
 from curation.cli_seeds import add_seed_commands
-from curation.errors import WrongInput
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,28 +66,15 @@ def _near_duplicates(args: argparse.Namespace, bar: Bar) -> Answer:
             workspace, result.run_id, settings.threshold, strict, Path(args.pairs)
         )
         report["file"] = args.pairs
-    return Answer(report, _cut_short(result.report))
+    return Answer(report, [*_cut_short(result.report), *result.report["alarms"]])
 
 
 def _near_duplicate_settings(args: argparse.Namespace, step: Any) -> Any:
-    given = {
-        name: getattr(args, name)
-        for name in ("threshold", "floor", "text", "keep", "budget", "model")
-        if getattr(args, name) is not None
-    }
-    if args.preset is not None:
-        if args.ask is not None or "budget" in given or "threshold" in given or "keep" in given:
-            raise WrongInput(
-                f"--preset {args.preset} fixes --threshold, --keep, --budget and --ask; leave them out"
-            )
-        return replace(step.PRESETS[args.preset], **given)
-    if args.ask is not None:
-        given["ask_low"], given["ask_high"] = args.ask
-    if "threshold" in given and "floor" not in given:
-        given["floor"] = min(step.Settings.floor, given["threshold"])
-    if args.ask is not None and "floor" not in given:
-        given["floor"] = min(given.get("floor", step.Settings.floor), args.ask[0])
-    return step.Settings(**given)
+    names = ("threshold", "floor", "text", "keep", "sources", "budget", "model", "preset")
+    low, high = args.ask or (None, None)
+    return step.settings_from(
+        {name: getattr(args, name) for name in names} | {"ask_low": low, "ask_high": high}
+    )
 
 
 def _cut_short(report: dict[str, Any]) -> list[str]:
@@ -267,7 +252,13 @@ def _add_near(commands: Any) -> None:
         choices=("instruction", "response", "all"),
         help="what is compared (default instruction, with input)",
     )
-    parser.add_argument("--keep", choices=("longest", "first"), help="who stays (default longest response)")
+    parser.add_argument(
+        "--keep",
+        choices=("longest", "first", "source", "licence", "judge"),
+        help="who stays (default longest response); source: the one named first in --sources; licence: "
+        "allowed ones before others, unknown last; judge: the highest score. Ties: the longest response",
+    )
+    parser.add_argument("--sources", type=_words, metavar="A,B", help="sources or sets, the best first")
     parser.add_argument(
         "--budget",
         type=int,
@@ -412,6 +403,13 @@ def _word(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty")
     return text
+
+
+def _words(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(","))
+    if not all(words):
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing between two commas")
+    return words
 
 
 def _range(text: str) -> tuple[float, float]:

@@ -7,8 +7,8 @@ and the review budget are Winnow's own (design.md, the table of defaults).
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curation import keep_rules
 from curation.atomic import atomic_write
 from curation.embedding import (
     BUNDLED,
@@ -27,6 +28,7 @@ from curation.embedding import (
     key_of,
 )
 from curation.errors import DamagedWorkspace, WrongInput
+from curation.keep_rules import Standing
 from curation.keepers import DROPPED, Decisions, Fate, Graph, Policy, Ruling, Zone, decide
 from curation.known_pairs import find_known, note
 from curation.pair_list import Pairs
@@ -43,6 +45,7 @@ from curation.workspace import Workspace
 STAGE = "near-duplicates"
 CODE = "2"  # raise when the same input and settings would give another result
 SURE = 0.88  # at or above: dropped without asking
+ALARM_SHARE, ALARM_ROWS = 0.5, 20  # a source of so many rows that lost such a share is named
 RESPONSES_AGREE = 0.8  # cosine of the responses from which they count as saying the same
 EDGE = np.dtype([("left", "<i8"), ("right", "<i8"), ("cosine", "<f8"), ("response", "<f8"), ("zone", "<i1")])
 Edges = npt.NDArray[np.void]
@@ -61,12 +64,14 @@ class Settings:
     threshold: float = 0.8  # Platypus section 2.2
     floor: float = 0.7  # the notebook's threshold; pairs below are not even listed
     text: str = "instruction"  # or "response", "all"
-    keep: str = "longest"  # or "first"
+    keep: str = "longest"  # or another of keep_rules.RULES
+    sources: tuple[str, ...] = ()  # with keep "source": the best first
     budget: int = 500  # pairs that people are asked about
     ask_low: float | None = None  # None: the threshold
     ask_high: float = SURE
     model: str = BUNDLED
     preset: str | None = None
+    judged_to: int | None = None  # with keep "judge": the newest judgement that counts; set by the run itself
 
     def __post_init__(self) -> None:
         """Raises WrongInput when the numbers do not fit together."""
@@ -79,6 +84,7 @@ class Settings:
             raise WrongInput(f"--ask {self.low}:{self.ask_high} must satisfy floor <= LOW <= HIGH")
         if self.budget < 0:
             raise WrongInput(f"--budget {self.budget} must be 0 or more")
+        keep_rules.check(self.keep, self.sources)
 
     @property
     def low(self) -> float:
@@ -102,6 +108,28 @@ PRESETS = {
     # The notebook drops above 0.7, not at it; so does this preset (see `_listed`).
     "notebook": Settings(threshold=0.7, keep="first", budget=0, preset="notebook"),
 }
+FIXED = frozenset({"threshold", "keep", "sources", "budget", "ask_low", "ask_high"})  # what a preset decides
+
+
+def settings_from(given: Mapping[str, Any]) -> Settings:
+    """Make settings of what a page or a command line was given; None: not given.
+
+    A floor that is not given follows what is looked at: pairs below it are not stored. Raises WrongInput.
+    """
+    said = {name: value for name, value in given.items() if value is not None}
+    if "sources" in said:
+        said["sources"] = tuple(said["sources"])
+    preset = said.pop("preset", None)
+    if preset is not None:
+        if preset not in PRESETS:
+            raise WrongInput(f"There is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
+        if FIXED & said.keys():
+            raise WrongInput(
+                f"--preset {preset} fixes --threshold, --keep, --sources, --budget and --ask; leave them out"
+            )
+        return replace(PRESETS[preset], **said)
+    lows = [said[name] for name in ("threshold", "ask_low") if name in said]
+    return Settings(**{"floor": min([Settings.floor, *lows]), **said})
 
 
 def near_duplicates(
@@ -115,9 +143,10 @@ def near_duplicates(
     rows = runs.input_rows(workspace.database, STAGE)
     if not rows.seqs:
         raise WrongInput("There are no samples to compare; import some with `samples import FILE`")
+    settings = _fixed(workspace, settings)
     request = runs.Request(
         STAGE,
-        {**asdict(settings), "model_hash": embedder.hash},
+        {**asdict(settings), "sources": list(settings.sources), "model_hash": embedder.hash},
         rows.hash,
         CODE,
     )
@@ -129,9 +158,45 @@ def near_duplicates(
     return result
 
 
+def _fixed(workspace: Workspace, settings: Settings) -> Settings:
+    """Hold the settings against what is in the store, and fix what a later judgement must not change."""
+    with workspace.database.reading() as connection:
+        if settings.keep == "source":
+            keep_rules.check_sources(connection, settings.sources)
+        judged_to = keep_rules.newest_judgement(connection) if settings.keep == "judge" else None
+    return replace(settings, judged_to=judged_to)
+
+
 def live_counts(connection: Connection, run_id: int) -> Report:
     """Count what verdicts may have changed since the run."""
-    return {**store.live_counts(connection, run_id), "asked": store.asked_pairs(connection, run_id)}
+    by_source = removal_by_source(connection, run_id)
+    return {
+        **store.live_counts(connection, run_id),
+        "asked": store.asked_pairs(connection, run_id),
+        "by_source": by_source,
+        "alarms": alarms_of(by_source),
+    }
+
+
+def removal_by_source(connection: Connection, run_id: int) -> list[dict[str, Any]]:
+    """Say for each source how many of its rows the stage saw, how many it dropped, and that share."""
+    return [
+        {"source": row.source, "seen": row.seen, "dropped": row.dropped, "share": row.dropped / row.seen}
+        for row in store.counts_by_source(connection, run_id)
+    ]
+
+
+def alarms_of(by_source: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the sources of which so much went that a rule, and not their rows, may be at fault.
+
+    Others saw whole sources vanish unnoticed (peers.md, what users ask for); the numbers are ours.
+    """
+    return [
+        f"{one['source']} lost {one['dropped']:,} of {one['seen']:,} rows ({one['share']:.0%}); "
+        "read some of its pairs before you go on"
+        for one in by_source
+        if one["seen"] >= ALARM_ROWS and one["share"] >= ALARM_SHARE
+    ]
 
 
 @dataclass
@@ -143,6 +208,7 @@ class Rows:
     positions: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]  # characters of the response
     content: list[str]  # content hashes
+    standing: Standing  # by the keep rule
 
     def by_number(self, seqs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Give the place of each seq among these rows."""
@@ -212,7 +278,8 @@ def best_first(rows: Rows, settings: Settings) -> list[int]:
     """List the places of the rows as the keep rule walks them."""
     if settings.keep == "first":
         return sorted(range(len(rows.ids)), key=lambda n: rows.positions[n])
-    return sorted(range(len(rows.ids)), key=lambda n: (-rows.lengths[n], rows.ids[n]))
+    rank = rows.standing.rank
+    return sorted(range(len(rows.ids)), key=lambda n: (rank[n], -rows.lengths[n], rows.ids[n]))
 
 
 def _read_rows(
@@ -239,8 +306,14 @@ def _read_rows(
         "embedding",
     )
     seqs, ids, positions, lengths, content = (list(column) for column in zip(*facts, strict=True))
-    rows = Rows(np.array(seqs), ids, np.array(positions), np.array(lengths), content)
+    with db.reading() as connection:
+        standing = _standing(connection, settings, seqs)
+    rows = Rows(np.array(seqs), ids, np.array(positions), np.array(lengths), content, standing)
     return rows, [ref.key for ref in refs]
+
+
+def _standing(connection: Connection, settings: Settings, seqs: Sequence[int]) -> Standing:
+    return keep_rules.standing(connection, settings.keep, settings.sources, settings.judged_to, seqs)
 
 
 def _listed(
@@ -539,6 +612,8 @@ class Case:
             "response_characters": [int(self.rows.lengths[own]), int(self.rows.lengths[other])],
             "text": self.settings.text,
         }
+        if self.rows.standing.shown:
+            evidence["standing"] = [self.rows.standing.shown[own], self.rows.standing.shown[other]]
         ruling = self.rulings.get(edge)
         if ruling is not None:
             evidence["verdict"] = NAMES[ruling]
@@ -606,7 +681,7 @@ def redecide(connection: Connection, workspace: Workspace, seqs: Sequence[int]) 
     if not members:
         return
     settings = settings_of(run)
-    rows = rows_of(connection, members)
+    rows = rows_of(connection, settings, members)
     edges = _deciding(load_edges(workspace, run.id), settings)
     edges = edges[np.isin(edges["left"], rows.seqs)]
     case = Case.of(connection, settings, rows, edges, store.rescued(connection, STAGE))
@@ -645,14 +720,15 @@ def _ask_again(
 
 def settings_of(run: Any) -> Settings:
     """Read the settings of a run back."""
-    return Settings(**{key: value for key, value in run.settings.items() if key != "model_hash"})
+    given = {key: value for key, value in run.settings.items() if key != "model_hash"}
+    return Settings(**{**given, "sources": tuple(given.get("sources", ()))})
 
 
 def members_in_order(outcomes: Sequence[Any]) -> list[Any]:
     return sorted(outcomes, key=lambda row: row.seq)
 
 
-def rows_of(connection: Connection, outcomes: Sequence[Any]) -> Rows:
+def rows_of(connection: Connection, settings: Settings, outcomes: Sequence[Any]) -> Rows:
     """Read what the rules look at for rows that are already part of a run."""
     found = members_in_order(outcomes)
     facts = samples.rule_facts(connection, [row.seq for row in found])
@@ -662,6 +738,7 @@ def rows_of(connection: Connection, outcomes: Sequence[Any]) -> Rows:
         np.array([row.position for row in found]),
         np.array([facts[row.seq].length for row in found]),
         [facts[row.seq].content_hash for row in found],
+        _standing(connection, settings, [row.seq for row in found]),
     )
 
 
@@ -674,7 +751,7 @@ def fates_with_open_kept(
     resembles them beyond doubt.
     """
     settings = settings_of(run)
-    rows = rows_of(connection, outcomes)
+    rows = rows_of(connection, settings, outcomes)
     edges = _deciding(load_edges(workspace, run.id), settings)
     case = Case.of(connection, settings, rows, edges, store.rescued(connection, STAGE))
     pending = frozenset(int(row.seq) for row in outcomes if row.state == "pending")

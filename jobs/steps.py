@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,23 +104,10 @@ def _run_clean(workspace: Workspace, given: dict[str, Any], show: Show) -> Outco
 def _run_near_duplicates(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
     from curation import near_duplicates as step
 
-    preset = given.pop("preset", None)
-    if preset is None:
-        # Pairs below the floor are not stored; it follows what is asked about unless it is given, too.
-        lows = [given[name] for name in ("threshold", "ask_low") if given.get(name) is not None]
-        given.setdefault("floor", min([step.Settings.floor, *lows]))
-        settings = step.Settings(**given)
-    elif preset not in step.PRESETS:
-        raise WrongInput(f"There is no preset {preset!r}; choose one of {', '.join(step.PRESETS)}")
-    else:
-        fixed = sorted({"threshold", "keep", "budget", "ask_low", "ask_high"} & set(given))
-        if fixed:
-            raise WrongInput(f"The preset {preset!r} fixes {', '.join(fixed)}; leave them out")
-        settings = replace(step.PRESETS[preset], **given)
-    result = step.near_duplicates(workspace, settings, show)
+    result = step.near_duplicates(workspace, step.settings_from(given), show)
     cut, rows = result.report.get("cut_short"), result.report["samples"]
     note = f"{cut:,} of {rows:,} rows were compared on their first 256 word pieces only" if cut else ""
-    return _outcome(result, [note] if note else [])
+    return _outcome(result, [*([note] if note else []), *result.report["alarms"]])
 
 
 def _run_decontaminate(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, and_, case, delete, func, insert, select, update
 
 from curation.store import runs
 from curation.store.database import Database, now
@@ -15,6 +15,7 @@ from curation.store.tables import (
     rejection,
     rescue,
     sample,
+    sample_place,
 )
 
 Values = Sequence[Mapping[str, Any]]
@@ -143,6 +144,15 @@ def live_counts(connection: Connection, run_id: int) -> dict[str, int]:
     """Count what verdicts and rescues may have changed since a run: kept, dropped, pending."""
     counts = state_counts_of(connection, run_id)
     return {name: counts[name] for name in ("kept", "dropped", "pending")}
+
+
+def counts_by_source(connection: Connection, run_id: int) -> list[Row[Any]]:
+    """Count for each source the rows that a run looked at and those it dropped: source, seen, dropped."""
+    place = sample_place.c
+    dropped = func.sum(case((outcome.c.state == "dropped", 1), else_=0))
+    query = select(place.source, func.count().label("seen"), dropped.label("dropped"))
+    query = query.join(outcome, outcome.c.seq == place.seq).where(outcome.c.run_id == run_id)
+    return list(connection.execute(query.group_by(place.source).order_by(place.source)))
 
 
 def rejection_counts(connection: Connection, run_id: int) -> dict[str, int]:

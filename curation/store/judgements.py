@@ -25,12 +25,23 @@ def _that_count() -> Select[Any]:
     return select(func.max(judgement.c.id)).group_by(judgement.c.seq)
 
 
-def newest(connection: Connection, seqs: Sequence[int]) -> dict[int, Row[Any]]:
-    """Give the judgement that counts of each of these samples; those without one are left out."""
+def newest_id(connection: Connection) -> int | None:
+    """Name the newest judgement of all; None: nothing was judged."""
+    found: int | None = connection.execute(select(func.max(judgement.c.id))).scalar()
+    return found
+
+
+def newest(connection: Connection, seqs: Sequence[int], upto: int | None = None) -> dict[int, Row[Any]]:
+    """Give the judgement that counts of each of these samples; those without one are left out.
+
+    `upto`: as things stood when this was the newest judgement of all.
+    """
     found: dict[int, Row[Any]] = {}
     for start in range(0, len(seqs), PAGE):
         page = [int(seq) for seq in seqs[start : start + PAGE]]
         ids = _that_count().where(judgement.c.seq.in_(page))
+        if upto is not None:
+            ids = ids.where(judgement.c.id <= upto)
         query = select(judgement).where(judgement.c.id.in_(ids))
         found |= {int(row.seq): row for row in connection.execute(query)}
     return found

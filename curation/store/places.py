@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Row,
     Select,
     Subquery,
     Text,
@@ -52,6 +53,23 @@ def add(connection: Connection, samples: Sequence[Sample], after: int, trail: st
     ]  # fmt: skip
     if rows:
         connection.execute(insert(sample_place), rows)
+
+
+def origins(connection: Connection, seqs: Sequence[int]) -> dict[int, Row[Any]]:
+    """Give source, name and licence of these samples."""
+    found: dict[int, Row[Any]] = {}
+    columns = [sample_place.c[name] for name in ("seq", "source", "name", "licence")]
+    for start in range(0, len(seqs), PAGE):
+        page = [int(seq) for seq in seqs[start : start + PAGE]]
+        query = select(*columns).where(sample_place.c.seq.in_(page))
+        found |= {int(row.seq): row for row in connection.execute(query)}
+    return found
+
+
+def sources(connection: Connection) -> set[str]:
+    """Name every source and every set that samples come from."""
+    query = select(sample_place.c.source, sample_place.c.name).distinct()
+    return {str(word) for row in connection.execute(query) for word in row}
 
 
 def refresh(connection: Connection, runs: Runs, seqs: Sequence[int] | None = None) -> None:

@@ -249,6 +249,9 @@ def _rejection(rejection: dict[str, Any]) -> None:
             icon=":material/arrow_forward:",
             id=keeper,
         )
+        if evidence.get("standing"):
+            here, there = evidence["standing"]
+            ui.show_line(f"Rule: {evidence['rule']}. This row: {here}; the row that stays: {there}.")
         with st.expander("Compare the two, word by word", key=f"compare-{keeper}"):
             _against(keeper)
     if evidence.get("benchmark"):
