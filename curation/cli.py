@@ -102,6 +102,16 @@ def _decontaminate(args: argparse.Namespace, bar: Bar) -> Answer:
     return Answer(report, result.warnings)
 
 
+def _judge_pair(args: argparse.Namespace, _bar: Bar) -> Answer:
+    from curation import review
+    from curation.pair_verdict import judge_pair
+
+    workspace = workspace_of(args)
+    voted = judge_pair(workspace, args.left, args.right, args.verdict, args.person, args.note)
+    said = {"item": voted.item, "changed": voted.changed, "message": voted.message}
+    return Answer({**said, **review.counts(workspace)})
+
+
 def _review(args: argparse.Namespace, _bar: Bar) -> Answer:
     from curation import review
 
@@ -327,6 +337,14 @@ def _add_review(commands: Any) -> None:
                       help="keep-both, keep-left, keep-right, drop-both; "
                       "or duplicate, gray-area, different, idiom with :keep or :drop")  # fmt: skip
     vote.add_argument("--note", default="", metavar="T")
+    pair = add_command(
+        actions, "pair", "decide on any two rows that near-duplicates compared, asked or not", _judge_pair
+    )
+    pair.add_argument("left", metavar="LEFT", help="id of a sample, or its beginning")
+    pair.add_argument("right", metavar="RIGHT", help="id of the other one")
+    pair.add_argument("verdict", metavar="VERDICT", help="keep-both, keep-left, keep-right or drop-both")
+    pair.add_argument("--as", dest="person", metavar="NAME", default="me")
+    pair.add_argument("--note", default="", metavar="T")
     undo = add_command(actions, "undo", "take your newest vote back", _review)
     undo.add_argument("item", metavar="ITEM", nargs="?", help="take back the vote on this item instead")
     for parser in (vote, undo):

@@ -28,9 +28,11 @@ from curation.embedding import (
     key_of,
 )
 from curation.errors import DamagedWorkspace, WrongInput
+from curation.fence_language import language_of
 from curation.keep_rules import Standing
 from curation.keepers import DROPPED, Decisions, Fate, Graph, Policy, Ruling, Zone, decide
 from curation.known_pairs import find_known, note
+from curation.pair_facts import facts_of
 from curation.pair_list import Pairs
 from curation.pair_tables import are_there, write_tables
 from curation.pairs import exact_cosines, search_pairs
@@ -229,7 +231,7 @@ def _run(stage: Stage, settings: Settings, embedder: SentenceEmbedder, inputs: r
     stage.workspace.require_space(len(inputs.seqs) * 3 * 384 * 4, "Comparing these rows")
     stage.workspace.sweep()
     cache = VectorCache(stage.workspace.embeddings / embedder.hash)
-    rows, keys = _read_rows(stage.db, settings, inputs, cache, embedder, stage.progress)
+    rows, keys, languages = _read_rows(stage.db, settings, inputs, cache, embedder, stage.progress)
     vectors = cache.gather(keys)
     folder = folder_name(embedder.hash, settings.floor, keys)
     found, known = _searched(stage, settings, embedder, keys, vectors, folder)
@@ -237,10 +239,11 @@ def _run(stage: Stage, settings: Settings, embedder: SentenceEmbedder, inputs: r
     response = _response_cosines(stage, settings, embedder, cache, rows, left, right, cosine)
     edges = _edges(rows, left, right, cosine, response, settings)
     edges_sha256 = save_edges(stage.workspace, stage.run_id, edges)
+    with stage.db.reading() as connection:
+        facts = facts_of(connection, rows.seqs.tolist(), best_first(rows, settings), languages)
     write_tables(
-        stage.workspace.pairs, stage.run_id, folder, found, vectors, settings.floor, rows.seqs,
-        best_first(rows, settings),
-    )  # fmt: skip
+        stage.workspace.pairs, stage.run_id, folder, found, vectors, settings.floor, rows.seqs, facts
+    )
 
     report = {
         "samples": len(rows.ids),
@@ -285,18 +288,21 @@ def best_first(rows: Rows, settings: Settings) -> list[int]:
 def _read_rows(
     db: Database, settings: Settings, inputs: runs.InputRows, cache: VectorCache,
     embedder: SentenceEmbedder, progress: Progress,
-) -> tuple[Rows, list[bytes]]:  # fmt: skip
-    """Read the rows in import order and embed the texts that are new."""
+) -> tuple[Rows, list[bytes], list[str]]:  # fmt: skip
+    """Read the rows in import order and embed the texts that are new. Gives the language of each, too."""
     text_of = text_to_compare(settings)
     position_of = dict(zip(inputs.seqs, inputs.positions, strict=True))
     columns = ("id", "instruction", "input", "response", "content_hash")
+    of_seeds = samples.seed_languages(db)
     facts: list[tuple[int, str, int, int, str]] = []
+    languages: list[str] = []
     refs: list[TextRef] = []
     for row in samples.stream(db, columns):
         if row.seq in position_of:
             text = text_of(row)
             refs.append(TextRef(key_of(text), len(text), row.seq))
             facts.append((row.seq, row.id, position_of[row.seq], len(row.response), row.content_hash))
+            languages.append(language_of(row.response, of_seeds.get(row.seq)).language)
     embed_missing(
         cache,
         embedder,
@@ -309,7 +315,7 @@ def _read_rows(
     with db.reading() as connection:
         standing = _standing(connection, settings, seqs)
     rows = Rows(np.array(seqs), ids, np.array(positions), np.array(lengths), content, standing)
-    return rows, [ref.key for ref in refs]
+    return rows, [ref.key for ref in refs], languages
 
 
 def _standing(connection: Connection, settings: Settings, seqs: Sequence[int]) -> Standing:
@@ -694,6 +700,21 @@ def redecide(connection: Connection, workspace: Workspace, seqs: Sequence[int]) 
     states = {one["seq"]: one["state"] for one in found.outcomes}
     store.replace(connection, run.id, states, found.rejections, found.pairs)
     _ask_again(connection, run.id, case, found, asked, states)
+
+
+def item_of_pair(
+    connection: Connection, workspace: Workspace, run: Any, one: int, other: int
+) -> dict[str, Any] | None:
+    """Describe the question of two rows (seqs) as a run would ask it; None: the run does not compare them."""
+    settings = settings_of(run)
+    left, right = sorted((one, other))
+    edges = _deciding(load_edges(workspace, run.id), settings)
+    edges = edges[(edges["left"] == left) & (edges["right"] == right)]
+    if not len(edges):
+        return None
+    members = [row for row in store.outcomes_in(connection, run.id) if row.seq in (left, right)]
+    rows = rows_of(connection, settings, members)
+    return Case.of(connection, settings, rows, edges, {})._item(0, 0)
 
 
 def _ask_again(

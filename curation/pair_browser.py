@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from curation import near_duplicates
+from curation import near_duplicates, pair_facts
 from curation.errors import DamagedWorkspace, WrongInput
+from curation.pair_facts import KINDS, Facts
 from curation.pair_list import PAIR, Pairs
 from curation.pair_tables import Numbers, Summary, rows_file, thresholds_file
 from curation.store import pair_rows, runs
@@ -66,6 +67,30 @@ class Member:
     keepers: list[tuple[str, float]]  # kept rows it resembles: ids and cosines, closest first
 
 
+@dataclass(frozen=True)
+class Only:
+    """Which pairs are wanted: those in which one of the rows is like that. "": any."""
+
+    source: str = ""
+    against: str = ""  # the source of the other row
+    method: str = ""
+    language: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.source or self.against or self.method or self.language)
+
+
+ANY = Only()
+
+
+class Picked(NamedTuple):
+    """Pairs by the places of their rows in the run, most alike first."""
+
+    left: npt.NDArray[Any]
+    right: npt.NDArray[Any]
+    cosine: npt.NDArray[Any]
+
+
 class PairBrowser:
     """The pairs of the current near-duplicates run. Safe to share between threads."""
 
@@ -82,19 +107,21 @@ class PairBrowser:
                 "run `python -m curation near-duplicates` again"
             )
         place = workspace.pairs / str(folder)
-        self._pairs: Pairs = _mapped(place / "pairs.npy", PAIR)
-        self._order: Numbers = _mapped(place / "order.npy", np.dtype(np.int32))
+        self.pairs: Pairs = _mapped(place / "pairs.npy", PAIR)
+        self.order: Numbers = _mapped(place / "order.npy", np.dtype(np.int32))  # numbers, most alike first
         self._paired: Numbers = _mapped(place / "paired.npy", np.dtype(np.int32))
         self._clusters: Numbers = _mapped(place / "clusters.npy", np.dtype(np.int32))
-        self._seqs: npt.NDArray[np.int64] = _mapped(rows_file(workspace.pairs, run.id), np.dtype(np.int64))
+        self.seqs: npt.NDArray[np.int64] = _mapped(rows_file(workspace.pairs, run.id), np.dtype(np.int64))
+        self.facts = _read_facts(workspace.pairs, run.id)
         file = thresholds_file(workspace.pairs, run.id)
         self.floor, self._steps = _read_table(file)
-        if len(self._order) != len(self._pairs) or self._clusters.shape != (
+        if len(self.order) != len(self.pairs) or self._clusters.shape != (
             len(self._steps),
             len(self._paired),
         ):
             raise _damaged(file)
         self._counts: dict[tuple[str, str, float, float], int] = {}
+        self._found: tuple[Any, Picked] | None = None
         self._states: tuple[str, npt.NDArray[np.int8]] | None = None
 
     @classmethod
@@ -108,7 +135,12 @@ class PairBrowser:
 
     @property
     def pairs_at_floor(self) -> int:
-        return len(self._pairs)
+        return len(self.pairs)
+
+    def samples(self, seqs: Sequence[int]) -> dict[int, Row[Any]]:
+        """Give whole sample rows by their numbers."""
+        with self._db.reading() as connection:
+            return pair_rows.samples_of(connection, seqs)
 
     # --- thresholds ---
 
@@ -142,19 +174,21 @@ class PairBrowser:
         if cosine > 1.0:
             return 0
         if cosine <= self.floor:
-            return len(self._pairs)
+            return len(self.pairs)
         step = self._steps[self._step(cosine)]
         if abs(step.threshold - cosine) < 1e-9:
             return step.pairs
         # A step's own count is the bound: rounding must not let a pair count above it and not at it.
         wanted = -float(np.float32(cosine))
-        found = bisect_right(self._order, wanted, key=lambda number: -float(self._pairs[number]["cosine"]))
+        found = bisect_right(self.order, wanted, key=lambda number: -float(self.pairs[number]["cosine"]))
         return min(int(found), step.pairs)
 
     # --- pages ---
 
-    def count(self, low: float, high: float = 1.0, decision: str | None = None) -> int:
+    def count(self, low: float, high: float = 1.0, decision: str | None = None, only: Only = ANY) -> int:
         """Count the pairs with low <= cosine < high; high = 1 takes in all from low on."""
+        if only:
+            return len(self._picked(low, high, decision, only).cosine)
         low, high, decision = self._range(low, high, decision)
         if decision is None:
             return max(0, self._at_least(low) - self._at_least(high))
@@ -167,14 +201,17 @@ class PairBrowser:
 
     def page(
         self, low: float, high: float = 1.0, order: str = "most", offset: int = 0, size: int = 20,
-        decision: str | None = None,
+        decision: str | None = None, only: Only = ANY,
     ) -> list[PairLine]:  # fmt: skip
         """Give pairs with low <= cosine < high, the most or the least alike first.
 
-        `decision`: only pairs that decided so. Raises WrongInput for an unknown order or "not deciding".
+        `decision`: only pairs that decided so; `only`: only pairs of such rows. Raises WrongInput
+        for an unknown order or "not deciding".
         """
         if order not in ORDERS:
             raise WrongInput(f"There is no order {order!r}; choose one of {', '.join(ORDERS)}")
+        if only:
+            return self._picked_page(self._picked(low, high, decision, only), order, offset, size)
         low, high, decision = self._range(low, high, decision)
         with self._db.reading() as connection:
             if decision is not None:
@@ -182,9 +219,54 @@ class PairBrowser:
             begin, end = self._at_least(high), self._at_least(low)
             first = begin + offset if order == "most" else max(begin, end - offset - size)
             last = min(end, first + size) if order == "most" else end - offset
-            numbers = self._order[first : max(first, last)]
-            found = self._pairs[numbers if order == "most" else numbers[::-1]]
+            numbers = self.order[first : max(first, last)]
+            found = self.pairs[numbers if order == "most" else numbers[::-1]]
             return self._lines(connection, found)
+
+    def _picked(self, low: float, high: float, decision: str | None, only: Only) -> Picked:
+        """Give the pairs that are wanted, most alike first. The last answer is kept: pages turn in it."""
+        key = (change_stamp(self._db), low, high, decision, only)
+        known = self._found
+        if known is not None and known[0] == key:
+            return known[1]
+        low, high, decision = self._range(low, high, decision)
+        if decision is None:
+            begin, end = self._at_least(high), self._at_least(low)
+            found = self.pairs[self.order[begin : max(begin, end)]]
+            picked = Picked(found["left"], found["right"], found["cosine"])
+        else:
+            with self._db.reading() as connection:
+                rows = pair_rows.all_decided(connection, self.run_id, decision, low, high)
+            ends = np.array([(row.left_seq, row.right_seq) for row in rows], dtype=np.int64).reshape(-1, 2)
+            left, right = np.searchsorted(self.seqs, ends.T)
+            picked = Picked(left, right, np.array([row.cosine for row in rows]))
+        keep = self._are_wanted(picked, only)
+        picked = Picked(*(column[keep] for column in picked))
+        self._found = (key, picked)
+        return picked
+
+    def _are_wanted(self, picked: Picked, only: Only) -> npt.NDArray[np.bool_]:
+        left, right = self.facts.rows[picked.left], self.facts.rows[picked.right]
+        keep = np.ones(len(left), dtype=bool)
+        code = {kind: _place_in(self.facts.words[kind], getattr(only, kind)) for kind in KINDS}
+        for kind in ("method", "language"):
+            if code[kind] is not None:
+                keep &= (left[kind] == code[kind]) | (right[kind] == code[kind])
+        one, other = code["source"], _place_in(self.facts.words["source"], only.against)
+        if one is not None and other is not None:
+            straight = (left["source"] == one) & (right["source"] == other)
+            keep &= straight | ((left["source"] == other) & (right["source"] == one))
+        elif one is not None or other is not None:
+            wanted = one if one is not None else other
+            keep &= (left["source"] == wanted) | (right["source"] == wanted)
+        return keep
+
+    def _picked_page(self, picked: Picked, order: str, offset: int, size: int) -> list[PairLine]:
+        turn = slice(None) if order == "most" else slice(None, None, -1)
+        left, right, cosine = (column[turn][offset : offset + size] for column in picked)
+        ends = list(zip(self.seqs[left].tolist(), self.seqs[right].tolist(), strict=True))
+        with self._db.reading() as connection:
+            return self._described(connection, ends, cosine.tolist())
 
     def _range(self, low: float, high: float, decision: str | None) -> tuple[float, float, str | None]:
         if decision == NOT_DECIDING:
@@ -212,7 +294,7 @@ class PairBrowser:
         return self._described(connection, ends, [row.cosine for row in found])
 
     def _lines(self, connection: Connection, found: Pairs) -> list[PairLine]:
-        left, right = self._seqs[found["left"]].tolist(), self._seqs[found["right"]].tolist()
+        left, right = self.seqs[found["left"]].tolist(), self.seqs[found["right"]].tolist()
         return self._described(connection, list(zip(left, right, strict=True)), found["cosine"].tolist())
 
     def _described(
@@ -256,7 +338,7 @@ class PairBrowser:
         groups = [self._paired[found[a:b]] for a, b in pairwise(begins)]
         with self._db.reading() as connection:
             states = self._states_now(connection)
-            firsts = [int(self._seqs[group[0]]) for group in groups]
+            firsts = [int(self.seqs[group[0]]) for group in groups]
             samples = pair_rows.samples_of(connection, firsts)
         return [
             Cluster(offset + number, len(group), seq, samples[seq].instruction, _sums(states[group]))
@@ -274,7 +356,7 @@ class PairBrowser:
         with self._db.reading() as connection:
             states = self._states_now(connection)
             shown = group[np.argsort(states[group], kind="stable")][:limit]
-            seqs = [int(number) for number in self._seqs[shown]]
+            seqs = [int(number) for number in self.seqs[shown]]
             samples = pair_rows.samples_of(connection, seqs)
             reasons = pair_rows.reasons(connection, self.run_id, seqs)
             near = self._keepers(threshold, shown, states)
@@ -288,9 +370,9 @@ class PairBrowser:
 
     def _group_of(self, threshold: float, seq: int) -> Numbers:
         labels = self._clusters[self._step(threshold)]
-        place = int(np.searchsorted(self._seqs, seq))
+        place = int(np.searchsorted(self.seqs, seq))
         at = int(np.searchsorted(self._paired, place))
-        is_there = place < len(self._seqs) and self._seqs[place] == seq
+        is_there = place < len(self.seqs) and self.seqs[place] == seq
         if not is_there or at >= len(self._paired) or self._paired[at] != place or labels[at] < 0:
             return np.empty(0, dtype=np.int32)
         return np.asarray(self._paired[labels == labels[at]])
@@ -299,16 +381,16 @@ class PairBrowser:
         self, threshold: float, shown: Numbers, states: npt.NDArray[np.int8], most: int = 5
     ) -> list[list[tuple[int, float]]]:
         """Give the kept rows that each row resembles: seqs and cosines, the closest few first."""
-        is_shown = np.zeros(len(self._seqs), dtype=bool)
+        is_shown = np.zeros(len(self.seqs), dtype=bool)
         is_shown[shown] = True
-        left, right, cosine = (self._pairs[name] for name in ("left", "right", "cosine"))
+        left, right, cosine = (self.pairs[name] for name in ("left", "right", "cosine"))
         touches = np.flatnonzero(is_shown[left] | is_shown[right])
         near: dict[int, list[tuple[int, float]]] = {int(place): [] for place in shown}
         for number in touches[cosine[touches] >= np.float32(threshold)]:
             ends = int(left[number]), int(right[number])
             for one, other in (ends, ends[::-1]):
                 if one in near and states[other] == KEPT:
-                    near[one].append((int(self._seqs[other]), float(cosine[number])))
+                    near[one].append((int(self.seqs[other]), float(cosine[number])))
         return [sorted(found, key=lambda one: (-one[1], one[0]))[:most] for found in near.values()]
 
     def _states_now(self, connection: Connection) -> npt.NDArray[np.int8]:
@@ -317,12 +399,26 @@ class PairBrowser:
         known = self._states
         if known is not None and known[0] == stamp:
             return known[1]
-        states = np.zeros(len(self._seqs), dtype=np.int8)
+        states = np.zeros(len(self.seqs), dtype=np.int8)
         for state in (PENDING, DROPPED):
             seqs = pair_rows.seqs_in_state(connection, self.run_id, STATES[state])
-            states[np.searchsorted(self._seqs, np.array(seqs, dtype=np.int64))] = state
+            states[np.searchsorted(self.seqs, np.array(seqs, dtype=np.int64))] = state
         self._states = (stamp, states)
         return states
+
+
+def _place_in(words: Sequence[str], wanted: str) -> int | None:
+    """Give the place of a word; None: any will do; -1: no row is like that."""
+    if not wanted:
+        return None
+    return words.index(wanted) if wanted in words else -1
+
+
+def _read_facts(pairs: Path, run_id: int) -> Facts:
+    try:
+        return pair_facts.read(pairs, run_id)
+    except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
+        raise _damaged(pair_facts.files(pairs, run_id)[0]) from error
 
 
 def _sums(states: npt.NDArray[np.int8]) -> dict[str, int]:

@@ -1,12 +1,11 @@
 """What a page asks of a run's pairs, worked out once: their order by cosine, and what each threshold gives.
 
 Written by the near-duplicates stage beside the pairs; read by `pair_browser`. Of pairs/HASH (the same
-for every run over these vectors): order.npy, paired.npy, clusters.npy. Of the run: run-N-rows.npy and,
-written last, run-N-thresholds.json.
+for every run over these vectors): order.npy, paired.npy, clusters.npy. Of the run: run-N-rows.npy, its facts
+(pair_facts.py) and, written last, run-N-thresholds.json.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curation import pair_facts
 from curation.atomic import atomic_write
 from curation.embedding import Vectors
+from curation.keep_walk import walk
+from curation.pair_facts import Facts
 from curation.pair_list import Pairs
 from curation.pairs import exact_cosines
 
@@ -49,7 +51,8 @@ def are_there(pairs: Path, run_id: int, folder: str | None) -> bool:
     if folder is None:
         return False
     named = [pairs / folder / f"{name}.npy" for name in ("pairs", "order", "paired", "clusters")]
-    return all(file.is_file() for file in [*named, rows_file(pairs, run_id), thresholds_file(pairs, run_id)])
+    own = [rows_file(pairs, run_id), *pair_facts.files(pairs, run_id), thresholds_file(pairs, run_id)]
+    return all(file.is_file() for file in [*named, *own])
 
 
 def steps_from(floor: float) -> list[float]:
@@ -60,9 +63,9 @@ def steps_from(floor: float) -> list[float]:
 
 def write_tables(
     pairs_folder: Path, run_id: int, folder: str, found: Pairs, vectors: Vectors, floor: float,
-    seqs: npt.NDArray[np.int64], best_first: Sequence[int],
+    seqs: npt.NDArray[np.int64], facts: Facts,
 ) -> None:  # fmt: skip
-    """Work out and keep the tables of a run. `best_first` lists its rows as the keep rule walks them.
+    """Work out and keep the tables of a run.
 
     Seconds for 110,000 rows and 450,000 pairs; memory: about 100 bytes a pair.
     """
@@ -73,7 +76,7 @@ def write_tables(
     left, right, cosine = found["left"][by_cosine], found["right"][by_cosine], cosine[by_cosine]
     paired = np.unique(np.concatenate([left, right]))
     left, right = np.searchsorted(paired, left), np.searchsorted(paired, right)
-    better, worse = _best_first(left, right, paired, best_first, len(seqs))
+    better, worse = _best_first(left, right, facts.rows["rank"][paired])
 
     summaries, clusters = [], np.full((len(steps_from(floor)), len(paired)), -1, dtype=np.int32)
     for step, threshold in enumerate(steps_from(floor)):
@@ -88,6 +91,7 @@ def write_tables(
     _save(pairs_folder / folder / "paired.npy", paired.astype(np.int32))
     _save(pairs_folder / folder / "clusters.npy", clusters)
     _save(rows_file(pairs_folder, run_id), seqs.astype(np.int64))
+    pair_facts.write(pairs_folder, run_id, facts)
     table = {"folder": folder, "floor": floor, "steps": [asdict(one) for one in summaries]}
     with atomic_write(thresholds_file(pairs_folder, run_id)) as file:
         file.write(json.dumps(table).encode())
@@ -111,13 +115,9 @@ def _cosines_to_compare(found: Pairs, vectors: Vectors) -> npt.NDArray[np.float6
 
 
 def _best_first(
-    left: npt.NDArray[np.int64], right: npt.NDArray[np.int64], paired: Numbers,
-    best_first: Sequence[int], rows: int,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:  # fmt: skip
+    left: npt.NDArray[np.int64], right: npt.NDArray[np.int64], rank: Numbers
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Turn each pair so that the row that the keep rule meets first comes first."""
-    rank = np.empty(rows, dtype=np.int64)
-    rank[np.asarray(best_first)] = np.arange(rows)
-    rank = rank[paired]
     turned = rank[left] > rank[right]
     return np.where(turned, right, left), np.where(turned, left, right)
 
@@ -144,17 +144,5 @@ def _clusters(left: npt.NDArray[np.int64], right: npt.NDArray[np.int64], size: i
 
 
 def count_dropped(better: npt.NDArray[np.int64], worse: npt.NDArray[np.int64], size: int) -> int:
-    """Count the rows that the keep rule drops when every pair is beyond doubt.
-
-    Walking rows one by one would give the same: a row falls when a row before it that stays is its
-    neighbour. Here all rows whose neighbours before them are decided are decided at once.
-    """
-    kept, dropped = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
-    while len(better):
-        waits = np.zeros(size, dtype=bool)
-        waits[worse] = True
-        kept[better[~waits[better]]] = True
-        dropped[worse[kept[better]]] = True
-        undecided = ~(kept[better] | dropped[better] | dropped[worse])
-        better, worse = better[undecided], worse[undecided]
-    return int(np.count_nonzero(dropped))
+    """Count the rows that the keep rule drops when every pair is beyond doubt."""
+    return int(np.count_nonzero(walk(better, worse, size)[1]))

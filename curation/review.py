@@ -187,27 +187,40 @@ def vote(
     A second press on a version this person decided already is a success that changes nothing. Raises
     WrongInput for an unknown item or verdict, and for a version that is no longer the current one.
     """
-    item_id, version = _parse(reference)
     with workspace.database.transaction() as connection:
-        item = reviews.item_in(connection, item_id)
-        if item is None:
-            raise WrongInput(f"There is no review item {item_id!r}; `review list` shows those that are open")
-        if verdict not in VERDICTS[item.kind]:
-            raise WrongInput(
-                f"{verdict!r} is no verdict for {item.kind}; choose one of {', '.join(VERDICTS[item.kind])}"
-            )
-        if version != item.version:
-            raise WrongInput(
-                f"{reference} is out of date: the item is now {item_id}@{item.version}; "
-                "look at it again (`review list`)"
-            )
-        own = standings(reviews.votes(connection, item_id)).get(item_id, Standing()).latest.get(person)
-        if own is not None and own.item_version == version:
-            same = own.verdict == verdict
-            hint = "" if same else "; take it back with `review undo` to change it"
-            return Voted(reference, False, f"{person} decided {reference} already: {own.verdict}{hint}")
-        _add(connection, item, verdict, person, note, client_id or uuid.uuid4().hex, None)
-        _take_effect(connection, workspace, item)
+        return vote_in(connection, workspace, reference, verdict, person, note, client_id)
+
+
+def vote_in(
+    connection: Connection,
+    workspace: Workspace,
+    reference: str,
+    verdict: str,
+    person: str,
+    note: str,
+    client_id: str | None = None,
+) -> Voted:
+    """Do what `vote` does, in a transaction that is open already."""
+    item_id, version = _parse(reference)
+    item = reviews.item_in(connection, item_id)
+    if item is None:
+        raise WrongInput(f"There is no review item {item_id!r}; `review list` shows those that are open")
+    if verdict not in VERDICTS[item.kind]:
+        raise WrongInput(
+            f"{verdict!r} is no verdict for {item.kind}; choose one of {', '.join(VERDICTS[item.kind])}"
+        )
+    if version != item.version:
+        raise WrongInput(
+            f"{reference} is out of date: the item is now {item_id}@{item.version}; "
+            "look at it again (`review list`)"
+        )
+    own = standings(reviews.votes(connection, item_id)).get(item_id, Standing()).latest.get(person)
+    if own is not None and own.item_version == version:
+        same = own.verdict == verdict
+        hint = "" if same else "; take it back with `review undo` to change it"
+        return Voted(reference, False, f"{person} decided {reference} already: {own.verdict}{hint}")
+    _add(connection, item, verdict, person, note, client_id or uuid.uuid4().hex, None)
+    _take_effect(connection, workspace, item)
     return Voted(reference, True, f"{verdict} on {reference} by {person}")
 
 

@@ -194,7 +194,7 @@ def wrong_settings_fail_with_their_message(folder: Path) -> None:
         ("clean", {"rules": "platypus"}, "clean has no setting 'rules'; it has rule"),
         ("import", {}, "import needs the setting 'file'"),
         ("near-duplicates", {"preset": "paper", "budget": 3},
-         "The preset 'paper' fixes budget; leave them out"),
+         "--preset paper fixes --threshold, --keep, --sources, --budget and --ask; leave them out"),
     ]  # fmt: skip
     started = [jobs.start(folder, step, settings) for step, settings, _ in wrong]
     for one, (_, _, message) in zip(started, wrong, strict=True):

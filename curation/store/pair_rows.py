@@ -23,6 +23,15 @@ def decided(
     return list(connection.execute(query.order_by(order).offset(offset).limit(size)))
 
 
+def all_decided(
+    connection: Connection, run_id: int, decision: str, low: float, high: float
+) -> list[Row[Any]]:
+    """Give left_seq, right_seq and cosine of every pair with this decision and low <= cosine < high."""
+    columns = (pair.c.left_seq, pair.c.right_seq, pair.c.cosine)
+    query = _of(select(*columns), run_id, decision, low, high)
+    return list(connection.execute(query.order_by(pair.c.cosine.desc(), pair.c.left_seq, pair.c.right_seq)))
+
+
 def count_decided(connection: Connection, run_id: int, decision: str, low: float, high: float) -> int:
     query = _of(select(func.count()).select_from(pair), run_id, decision, low, high)
     return int(connection.execute(query).scalar_one())

@@ -56,9 +56,9 @@ def add(connection: Connection, samples: Sequence[Sample], after: int, trail: st
 
 
 def origins(connection: Connection, seqs: Sequence[int]) -> dict[int, Row[Any]]:
-    """Give source, name and licence of these samples."""
+    """Give source, name, licence and method of these samples."""
     found: dict[int, Row[Any]] = {}
-    columns = [sample_place.c[name] for name in ("seq", "source", "name", "licence")]
+    columns = [sample_place.c[name] for name in ("seq", "source", "name", "licence", "method")]
     for start in range(0, len(seqs), PAGE):
         page = [int(seq) for seq in seqs[start : start + PAGE]]
         query = select(*columns).where(sample_place.c.seq.in_(page))

@@ -40,6 +40,11 @@ def ask_also(connection: Connection, kind: str, items: Sequence[Mapping[str, Any
         _ask_one(connection, kind, item, known)
 
 
+def know(connection: Connection, kind: str, item: Mapping[str, Any]) -> None:
+    """Note a question that nobody is asked, so that a person can answer it all the same."""
+    connection.execute(insert(review_item).values({**item, "kind": kind, "asked": False, "version": 1}))
+
+
 def stop_asking(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(update(review_item).where(review_item.c.id.in_(list(ids))).values(asked=False))
 

@@ -97,6 +97,13 @@ def rule_facts(connection: Connection, seqs: Sequence[int]) -> dict[int, RuleFac
     return found
 
 
+def seed_languages(db: Database) -> dict[int, str]:
+    """Give the language of the seed of every sample that has a seed, by seq."""
+    query = select(sample.c.seq, seed.c.language).join(seed, seed.c.id == sample.c.seed_id)
+    with db.reading() as connection:
+        return {int(row.seq): row.language for row in connection.execute(query)}
+
+
 def stream(db: Database, columns: Sequence[str]) -> Iterator[Row[Any]]:
     """Give some columns of every sample in import order, `seq` first, by keyset pages."""
     return _stream(db, select(sample.c.seq, *(sample.c[name] for name in columns)))
