@@ -21,15 +21,17 @@ import pandas as pd
 import streamlit as st
 
 import jobs
-from curation import assemble, review
+from curation import assemble, near_duplicates, review, review_pace
 from curation.endpoint import default_endpoint, read_endpoint
 from curation.errors import CurationError, DamagedWorkspace
 from curation.errors import WrongInput as WrongInput
 from curation.hidden_characters import hidden_in, revealed
 from curation.insight_browser import InsightBrowser
 from curation.pair_browser import PairBrowser
+from curation.pair_what_if import WhatIf
 from curation.records import question_of
 from curation.store import browsing, runs, samples, seeds, versions
+from curation.store import places as places_of_rows
 from curation.word_diff import Span, word_diff
 from curation.workspace import Workspace
 from training import run as training_runs
@@ -174,6 +176,51 @@ def pair_browser() -> PairBrowser | None:
     """Give the stored pairs of the current run; None when near-duplicates never ran."""
     run = runs.current(workspace().database, "near-duplicates")
     return None if run is None else _pairs(str(folder()), run.id)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _what_if(path: str, run_id: int) -> WhatIf | None:
+    browser = _pairs(path, run_id)
+    return None if browser is None else WhatIf(browser)
+
+
+def what_if(browser: PairBrowser) -> WhatIf:
+    """Ask the stored pairs of a run what other settings would do."""
+    found = _what_if(str(folder()), browser.run_id)
+    assert found is not None  # there is a browser
+    return found
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _removal_by_source(path: str, stamp: str, run_id: int) -> list[dict[str, Any]]:
+    with workspace().database.reading() as connection:
+        return near_duplicates.removal_by_source(connection, run_id)
+
+
+def removal_by_source(run_id: int) -> list[dict[str, Any]]:
+    """Count what near-duplicates dropped of each source."""
+    return _removal_by_source(str(folder()), stamp(), run_id)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _sources(path: str, stamp: str) -> list[str]:
+    with workspace().database.reading() as connection:
+        return sorted(places_of_rows.sources(connection))
+
+
+def sources() -> list[str]:
+    """Name every source and every set that samples come from."""
+    return _sources(str(folder()), stamp())
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _pace(path: str, stamp: str) -> tuple[float, bool]:
+    return review_pace.pace(workspace())
+
+
+def pace() -> tuple[float, bool]:
+    """Give the seconds a gray case takes this team, and whether that was measured."""
+    return _pace(str(folder()), stamp())
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
@@ -852,7 +899,7 @@ def _component(name: str) -> Any:
     return st.components.v2.component(f"winnow_{name}", css=css, js=js)
 
 
-_FACETS, _CODE, _HISTOGRAMS = _component("facets"), _component("code"), _component("histograms")
+_FACETS, _CODE, _HISTOGRAMS, _BAND = map(_component, ("facets", "code", "histograms", "band"))
 FACET_ROWS = 8  # values of a facet that are shown at first
 FACET_MOST = 200  # that can be unfolded; the rest is only counted
 _RANGE = re.compile(r"(\d{1,6})-(\d{1,6})", re.ASCII)
@@ -1012,6 +1059,27 @@ def _pick_bar(key: str, fields: set[str], clear: Sequence[str]) -> None:
         if known and pressed:
             query[name] = f"{min(known[0], pressed[0])}-{max(known[1], pressed[1])}"
     set_query(clear, **query)
+
+
+def band(
+    data: Mapping[str, Any], key: str, moved: Callable[[int, int], None], picked: Callable[[int, bool], None]
+) -> None:
+    """Show the pairs at each cosine with two handles; both callbacks get steps, `picked` also whether the bar
+    was chosen already."""
+
+    def _moved() -> None:
+        said = st.session_state[key].move
+        if said:
+            moved(int(said["low"]), int(said["high"]))
+
+    def _picked() -> None:
+        said = st.session_state[key].bin
+        if said:
+            picked(int(said["step"]), bool(said["chosen"]))
+
+    fixed = {name: value for name, value in data.items() if name not in ("low", "high")}
+    shown = sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+    _BAND(data={**data, "shown": shown}, key=key, on_move_change=_moved, on_bin_change=_picked)
 
 
 def code_card(

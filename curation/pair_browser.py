@@ -137,6 +137,16 @@ class PairBrowser:
     def pairs_at_floor(self) -> int:
         return len(self.pairs)
 
+    @property
+    def steps(self) -> list[float]:
+        """Give the floor and every hundredth above it, up to 1."""
+        return [step.threshold for step in self._steps]
+
+    @property
+    def cluster_counts(self) -> list[int]:
+        """Count the clusters from each step on."""
+        return [step.clusters for step in self._steps]
+
     def samples(self, seqs: Sequence[int]) -> dict[int, Row[Any]]:
         """Give whole sample rows by their numbers."""
         with self._db.reading() as connection:
@@ -344,6 +354,21 @@ class PairBrowser:
             Cluster(offset + number, len(group), seq, samples[seq].instruction, _sums(states[group]))
             for number, (group, seq) in enumerate(zip(groups, firsts, strict=True))
         ]
+
+    def cluster_sizes(self, threshold: float) -> dict[str, int]:
+        """Count the groups by how many rows they hold."""
+        labels = self._clusters[self._step(threshold)]
+        sizes = np.bincount(labels[labels >= 0])
+        low = [2, 3, 6, 11, 51, 101]
+        named = ["2", "3 to 5", "6 to 10", "11 to 50", "51 to 100", "over 100"]
+        counts = np.bincount(np.searchsorted(low, sizes, side="right") - 1, minlength=len(low))
+        return dict(zip(named, counts.tolist(), strict=True))
+
+    def states_of(self, seqs: Sequence[int]) -> list[str]:
+        """Say of rows of the run, by their numbers, what it made of them: kept, pending or dropped."""
+        with self._db.reading() as connection:
+            states = self._states_now(connection)
+        return [STATES[states[place]] for place in np.searchsorted(self.seqs, list(seqs))]
 
     def cluster(self, threshold: float, seq: int, limit: int = 50) -> list[Member]:
         """Give rows of the cluster that holds this one: kept first, then pending, then dropped.

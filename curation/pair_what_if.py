@@ -41,6 +41,15 @@ class Band:
 
 
 @dataclass(frozen=True)
+class Bands:
+    """The same for every band between two steps: [lower edge, upper edge]; nonsense where they are turned."""
+
+    sure: Counts
+    gray: Counts
+    questions: Counts
+
+
+@dataclass(frozen=True)
 class Moved:
     """A row that would be gained or lost, with the row that it falls for."""
 
@@ -121,6 +130,28 @@ class WhatIf:
         return Band(
             upto - sure, clusters, int(is_sure.sum()), int((dropped & ~is_sure).sum()), int(gray.sum())
         )
+
+    @cached_property
+    def bands(self) -> Bands:
+        """Say what every band between two steps would bring: what a page tells while a handle moves."""
+        steps = self._browser.steps
+        size = len(steps)
+        bands = Bands(*(np.zeros((size, size), dtype=np.int64) for _ in range(3)))
+        counts = [self._browser.count(step) for step in steps]
+        better, worse = self._turned
+        for low, upto in enumerate(counts):
+            kept, dropped = self._walked(upto)
+            decides = np.flatnonzero(kept[better[:upto]])
+            # Of each row that falls, the step of the most alike row that it falls for; pairs lie that way.
+            best = np.full(len(kept), -1, dtype=np.int64)
+            step_of = np.searchsorted(-np.array(counts), -decides, side="left") - 1
+            np.maximum.at(best, worse[decides], step_of)
+            rows = np.bincount(best[dropped], minlength=size)
+            questions = np.bincount(best[worse[decides]], minlength=size)
+            bands.gray[low] = np.cumsum(rows) - rows  # below the upper edge
+            bands.sure[low] = rows.sum() - bands.gray[low]
+            bands.questions[low] = np.cumsum(questions) - questions
+        return bands
 
     def matrix(self, threshold: float, most: int = 12) -> Matrix:
         """Count pairs between sources. The `most` with the most pairs are named, the others together.

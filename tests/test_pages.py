@@ -594,7 +594,18 @@ def test_a_damaged_run_is_told_among_the_runs_and_leaves_the_overview_alone(
 
 
 def test_clusters_and_pairs_open_on_a_large_store(opened: Callable[..., AppTest]) -> None:
-    for query in ({"view": "Clusters"}, {"t": "0.7", "at": "40", "order": "most"}, {"decision": "ask"}):
+    for query in (
+        {"view": "Clusters"},
+        {"view": "Pairs", "t": "0.7", "at": "40", "order": "most"},
+        {"view": "Pairs", "decision": "ask"},
+        {"view": "Pairs", "source": "evol_instruct_80k.jsonl", "method": "imported"},
+        {"view": "Pairs", "bin": "0.83", "t": "0.83"},
+        {"view": "Band"},
+        {"view": "What if", "t": "0.75"},
+        {"view": "What if", "t": "0.75", "moved": "out"},
+        {"view": "Sources"},
+        {"view": "Reasons"},
+    ):
         app = opened("large", "near-duplicates", **query)
         is_well(app)
         assert not app.error and not app.info

@@ -90,6 +90,18 @@ def test_a_band_asks_what_the_stage_would_ask(browser: PairBrowser, low: float, 
     assert band.pairs == sum(c < np.float32(high) for *_, c in found)
 
 
+def test_the_table_of_bands_says_what_each_band_says(browser: PairBrowser) -> None:
+    what_if, steps = WhatIf(browser), browser.steps
+    for low in range(0, len(steps), 3):
+        for high in range(low, len(steps)):
+            one = what_if.band(steps[low], steps[high])
+            told = [
+                int(table[low, high])
+                for table in (what_if.bands.sure, what_if.bands.gray, what_if.bands.questions)
+            ]
+            assert told == [one.sure_rows, one.gray_rows, one.questions], (steps[low], steps[high])
+
+
 @pytest.mark.parametrize("most", [2, 12])
 def test_the_matrix_counts_every_pair_and_every_row_that_repeats_another_source(
     browser: PairBrowser, most: int

@@ -1,14 +1,18 @@
 """Near-duplicates: look-alikes found, one of each kept; every stored pair can be read."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
-import pandas as pd
+import numpy as np
 import streamlit as st
 
 import ui
-from curation.near_duplicates import PRESETS, SURE, Settings
-from curation.pair_browser import PairBrowser
+from curation import review
+from curation.keep_rules import RULES
+from curation.near_duplicates import SURE, Settings, alarms_of
+from curation.pair_browser import BELOW, Only, PairBrowser
+from curation.pair_verdict import judge_pair
+from curation.pair_what_if import REST
 
 SIZE = 20  # pairs or clusters a page
 PAGING = ("at", "open")
@@ -22,12 +26,27 @@ DECISIONS = {
     "keep-right": "a person kept the right one",
     "drop-both": "a person dropped both",
 }
-RULE = "#e0a030"  # the line of the threshold: seen on light and on dark
 # What a pair can say beyond what can be chosen above.
 OTHER_DECISIONS = {
     "not deciding": "decides no row",
     "below the threshold": "below the threshold",
     "rescued": "put back",
+}
+ORDERS = {"least": "nearest the threshold first", "most": "most alike first"}
+FILTERS = (  # a parameter of the address, its label, what it reads
+    ("source", "Source", "source"),
+    ("against", "and source", "source"),
+    ("method", "Origin", "method"),
+    ("language", "Language", "language"),
+)
+TEXTS = ["instruction", "response", "all"]
+VIEWS = {
+    "Clusters": "Clusters",
+    "Pairs": "Pairs",
+    "Band": "Band and settings",
+    "What if": "Gained and lost",
+    "Sources": "By source",
+    "Reasons": "Why dropped",
 }
 WAYS = {
     "ask": "Ask about the gray ones (recommended)",
@@ -39,84 +58,157 @@ WAYS = {
 # --- running it ---
 
 
-def _form(stage: dict[str, Any]) -> None:
+def _form(stage: dict[str, Any], browser: PairBrowser | None) -> None:
     used = stage["settings"] if stage["ran"] else {}
-    way = st.radio(
-        "What happens to look-alikes",
-        list(WAYS),
-        format_func=WAYS.get,
-        key="near_way",
-        index=list(WAYS).index(used.get("preset") or "ask"),
-    )
-    if way == "ask":
-        settings = _own_settings(used)
-    else:
-        preset = PRESETS[way]
-        settings = {
-            "threshold": preset.threshold,
-            "floor": preset.floor,
-            "keep": preset.keep,
-            "budget": preset.budget,
-            "preset": way,
-        }
-    rows = stage["in"] if stage["ran"] else ui.funnel().samples
-    st.caption(
-        f"About {rows:,} rows. Texts seen before are not embedded again; new ones take about a second "
-        "for every 15 to 40 of them on two cores. Nothing leaves this machine."
-    )
-    st.button(
-        "Run again" if stage["ran"] else "Find near-duplicates",
-        type="primary",
-        key="near_run",
-        icon=":material/play_arrow:",
-        on_click=ui.start,
-        args=("near-duplicates", settings),
-    )
+    with st.container(border=True):
+        way = st.radio(
+            "What happens to look-alikes",
+            list(WAYS),
+            format_func=WAYS.get,
+            key="near_way",
+            index=list(WAYS).index(used.get("preset") or "ask"),
+        )
+        settings = _own_settings(used, browser) if way == "ask" else {"preset": way}
+        rows = stage["in"] if stage["ran"] else ui.funnel().samples
+        st.caption(
+            f"About {rows:,} rows. Texts seen before are not embedded again; new ones take about a second "
+            "for every 15 to 40 of them on two cores. Nothing leaves this machine."
+        )
+        st.button(
+            "Run again" if stage["ran"] else "Find near-duplicates",
+            type="primary",
+            key="near_run",
+            icon=":material/play_arrow:",
+            on_click=ui.start,
+            args=("near-duplicates", settings),
+        )
 
 
-def _own_settings(used: dict[str, Any]) -> dict[str, Any]:
+def _own_settings(used: dict[str, Any], browser: PairBrowser | None) -> dict[str, Any]:
     default = Settings()
-    a, b, c, d = st.columns(4)
-    threshold = a.number_input(
-        "Threshold",
-        0.5,
-        1.0,
-        float(used.get("threshold", default.threshold)),
-        0.01,
-        key="near_threshold",
-        help="Cosine from which two rows count as alike. Platypus: 0.8.",
-    )
-    high = b.number_input(
-        "Sure from",
-        threshold,
-        1.0,
-        max(threshold, float(used.get("ask_high", SURE))),
-        0.01,
-        key="near_high",
-        help="From here a pair is dropped without asking when the responses agree, too.",
-    )
-    budget = c.number_input(
+    above = st.container()  # the band is drawn here, once the budget below is known
+    a, b, c = st.columns([1, 1, 2])
+    budget = a.number_input(
         "Pairs to ask about",
         0,
         100_000,
         int(used.get("budget", default.budget)),
         50,
         key="near_budget",
-        help="The most uncertain ones; beyond that the paper's rule drops.",
+        help="The review budget: the most uncertain ones; beyond it the paper's rule drops.",
     )
-    text = d.selectbox(
+    text = b.selectbox(
         "Text compared",
-        ["instruction", "response", "all"],
+        TEXTS,
         key="near_text",
-        index=["instruction", "response", "all"].index(used.get("text", default.text)),
+        index=TEXTS.index(used.get("text", default.text)),
     )
+    keep = c.selectbox(
+        "Who stays",
+        list(RULES),
+        key="near_keep",
+        index=list(RULES).index(used.get("keep", default.keep)),
+        format_func=lambda rule: f"{rule}: {RULES[rule]}",
+        help="Ties go to the longest response, then to the smaller id.",
+    )
+    sources = _sources(used) if keep == "source" else []
+    with above:
+        low, high = (
+            _edges(used) if browser is None or len(browser.steps) < 3 else _band(browser, used, budget)
+        )
+    floor = min(default.floor, low, *([browser.floor] if browser is not None else []))
     return {
-        "threshold": threshold,
-        "floor": min(default.floor, threshold),
+        "threshold": low,
+        "floor": floor,
         "ask_high": high,
         "budget": int(budget),
         "text": text,
+        "keep": keep,
+        **({"sources": sources} if keep == "source" else {}),
     }
+
+
+def _sources(used: dict[str, Any]) -> list[str]:
+    there = ui.sources()
+    return st.multiselect(
+        "Sources, the best first",
+        there,
+        [source for source in used.get("sources", []) if source in there],
+        key="near_sources",
+        format_func=ui.revealed,
+        help="A row of the one named first stays before rows of those named later; unnamed ones come last.",
+    )
+
+
+def _edges(used: dict[str, Any]) -> tuple[float, float]:
+    """Ask for the edges of the band by numbers: there are no pairs yet to show."""
+    a, b, _ = st.columns([1, 1, 2])
+    low = a.number_input(
+        "Ask from",
+        0.5,
+        1.0,
+        float(used.get("threshold", Settings.threshold)),
+        0.01,
+        key="near_threshold",
+        help="Cosine from which two rows count as alike. Platypus: 0.8.",
+    )
+    high = b.number_input(
+        "Drop from",
+        low,
+        1.0,
+        max(low, float(used.get("ask_high", SURE))),
+        0.01,
+        key="near_high",
+        help="From here a pair is dropped without asking when the responses agree, too.",
+    )
+    return low, high
+
+
+def _band(browser: PairBrowser, used: dict[str, Any], budget: int) -> tuple[float, float]:
+    """Show the pairs of the run with the two handles, and give the edges of the band."""
+    steps, what_if = browser.steps, ui.what_if(browser)
+    low = _step(browser, "low", used.get("ask_low") or used.get("threshold", Settings.threshold))
+    high = max(low, _step(browser, "high", used.get("ask_high", SURE)))
+    seconds, measured = ui.pace()
+    bin = st.query_params.get("bin", "")
+    ui.band(
+        {
+            "steps": steps,
+            "pairs": [pairs for *_, pairs in browser.histogram()],
+            "clusters": browser.cluster_counts,
+            **{name: getattr(what_if.bands, name).tolist() for name in ("sure", "gray", "questions")},
+            "low": low,
+            "high": high,
+            "budget": int(budget),
+            "pace": seconds,
+            "measured": measured,
+            "bin": int(bin) if bin.isdecimal() and len(bin) < 4 else -1,
+        },
+        "near_band",
+        moved=lambda low, high: ui.set_query(low=f"{steps[low]:.2f}", high=f"{steps[high]:.2f}"),
+        picked=lambda step, chosen: _read_bin(steps[step], chosen),
+    )
+    st.caption(
+        "Drag the handles, or use the arrow keys. A bar opens its pairs. Counted by the rule alone, on the "
+        "pairs of the last run; pairs above the band whose responses disagree are asked about, too."
+    )
+    return steps[low], steps[high]
+
+
+def _step(browser: PairBrowser, parameter: str, default: float) -> int:
+    """Give the step that is nearest to a cosine of the address."""
+    try:
+        wanted = float(st.query_params.get(parameter, default))
+    except ValueError:
+        wanted = default
+    return min(range(len(browser.steps)), key=lambda step: abs(browser.steps[step] - wanted))
+
+
+def _read_bin(cosine: float, chosen: bool) -> None:
+    if chosen:
+        ui.set_query(("bin", *PAGING))
+    else:
+        ui.set_query(PAGING, view="Pairs", bin=f"{cosine:.2f}", t=f"{cosine:.2f}")
 
 
 # --- reading it ---
@@ -141,14 +233,13 @@ def _threshold(browser: PairBrowser) -> float:
                 on_change=_moved,
                 help="Moves through the stored pairs; decides nothing.",
             )
-            _meaning(browser, threshold)
         with right:
-            _histogram(browser, threshold)
+            _meaning(browser, threshold)
     return float(threshold)
 
 
 def _moved() -> None:
-    ui.set_query(PAGING, t=f"{st.session_state['near_t']:.2f}")
+    ui.set_query((*PAGING, "bin"), t=f"{st.session_state['near_t']:.2f}")
 
 
 def _meaning(browser: PairBrowser, threshold: float) -> None:
@@ -157,29 +248,16 @@ def _meaning(browser: PairBrowser, threshold: float) -> None:
         f"**{found.pairs:,}** pairs in **{found.clusters:,}** clusters of {found.rows_in_clusters:,} rows; "
         f"the largest holds {found.largest_cluster:,}."
     ]
-    if found.dropped_by_paper_rule is not None:
-        rows.append(
-            f"Dropping by this threshold alone would take out **{found.dropped_by_paper_rule:,}** rows."
-        )
+    change = ui.what_if(browser).change(threshold)
     rows.append(f"The last run decided from **{browser.threshold:.2f}** on.")
-    st.markdown("  \n".join(rows))
-
-
-def _histogram(browser: PairBrowser, threshold: float) -> None:
-    data = pd.DataFrame(browser.histogram(), columns=["from", "to", "pairs"])
-    bars = (
-        alt.Chart(data)
-        .mark_bar()
-        .encode(
-            x=alt.X("from:Q", bin="binned", title="cosine", scale=alt.Scale(domain=[browser.floor, 1.0])),
-            x2="to:Q",
-            y=alt.Y("pairs:Q", title="pairs"),
-            opacity=alt.condition(alt.datum["from"] >= threshold - 1e-9, alt.value(1.0), alt.value(0.35)),
-            tooltip=["from", "to", alt.Tooltip("pairs:Q", format=",")],
+    if abs(threshold - browser.threshold) > 1e-9:
+        rows[-1] += (
+            f" From {threshold:.2f} on the rule alone would give back **{len(change.gained):,}** rows "
+            f"and take out **{len(change.lost):,}** others."
         )
-    )
-    rule = alt.Chart(pd.DataFrame({"at": [threshold]})).mark_rule(strokeWidth=2, color=RULE).encode(x="at:Q")
-    st.altair_chart((bars + rule).properties(height=170))
+    else:
+        rows[-1] += f" By this threshold alone **{found.dropped_by_paper_rule:,}** rows would fall."
+    st.markdown("  \n".join(rows))
 
 
 def _offset() -> int:
@@ -216,27 +294,46 @@ def _turn(total: int) -> None:
         )
 
 
-def _pairs(browser: PairBrowser, threshold: float) -> None:
-    left, right = st.columns(2)
-    with left:
-        order = ui.choose(
-            "Order",
-            "order",
-            ["least", "most"],
-            {"least": "nearest the threshold first", "most": "most alike first"}.get,
-            default="least",
-            clear=PAGING,
-        )
-    with right:
+def _filters(browser: PairBrowser) -> tuple[str, str | None, Only]:
+    words = browser.facts.words
+    columns = st.columns(6)
+    with columns[0]:
+        order = ui.choose("Order", "order", list(ORDERS), ORDERS.get, default="least", clear=PAGING)
+    with columns[1]:
         decision = ui.choose("Decision", "decision", list(DECISIONS), DECISIONS.get, clear=PAGING) or None
-    total = browser.count(threshold, 1.0, decision)
+    asked: dict[str, str] = {}
+    for column, (name, label, kind) in zip(columns[2:], FILTERS, strict=True):
+        with column:
+            asked[name] = ui.choose(label, name, ["", *words[kind]], lambda word: word or "any", clear=PAGING)
+    return order, decision, Only(**asked)
+
+
+def _bin_of(browser: PairBrowser, threshold: float) -> tuple[float, float]:
+    """Give the cosines to list: from the threshold on, or one bar of the histogram."""
+    bin = _step(browser, "bin", threshold) if "bin" in st.query_params else None
+    if bin is None or bin + 1 >= len(browser.steps):
+        return threshold, 1.0
+    low, high = browser.steps[bin], browser.steps[bin + 1]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"Only pairs from **{low:.2f}** to {high:.2f}.", width="content")
+        st.button(
+            "All from here on", key="near_no_bin", on_click=ui.set_query, args=(("bin", *PAGING),),
+            icon=":material/close:",
+        )  # fmt: skip
+    return low, high
+
+
+def _pairs(browser: PairBrowser, threshold: float) -> None:
+    order, decision, only = _filters(browser)
+    low, high = _bin_of(browser, threshold)
+    total = browser.count(low, high, decision, only)
     if not total:
         st.info(
-            "No pair is like that. Move the threshold down, or choose other decisions.",
+            "No pair is like that. Move the threshold down, or choose other filters.",
             icon=":material/search_off:",
         )
         return
-    lines = browser.page(threshold, 1.0, order, _offset(), SIZE, decision)
+    lines = browser.page(low, high, order, _offset(), SIZE, decision, only)
     if not lines:
         ui.set_query(PAGING)
         st.rerun()
@@ -263,7 +360,7 @@ def _pairs(browser: PairBrowser, threshold: float) -> None:
         )
     )
     _turn(total)
-    _show_pair(lines[chosen])
+    _show_pair(browser, lines[chosen])
 
 
 def _words(decision: str) -> str:
@@ -274,12 +371,11 @@ def _question(row: Any) -> str:
     return f"{row.instruction}  {row.input}" if row.input else row.instruction
 
 
-def _show_pair(pair: Any) -> None:
+def _show_pair(browser: PairBrowser, pair: Any) -> None:
     responses = f" · responses {pair.response_cosine:.3f}" if pair.response_cosine is not None else ""
-    decision = _words(pair.decision)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(
-            f"**Cosine {pair.cosine:.4f}**{responses} · {ui.plain(decision)}",
+            f"**Cosine {pair.cosine:.4f}**{responses} · {ui.plain(_words(pair.decision))}",
             width="content",
         )
         st.space("stretch")
@@ -287,8 +383,57 @@ def _show_pair(pair: Any) -> None:
             ui.question_link(pair.item)
         ui.link("row", "Left row", icon=":material/article:", id=pair.left.id)
         ui.link("row", "Right row", icon=":material/article:", id=pair.right.id)
+    states = browser.states_of([pair.left.seq, pair.right.seq])
+    if pair.decision != BELOW:
+        _verdicts(pair.left, pair.right, states, ("left", "right"))
     st.caption("Marked: words that only one of the two has.")
-    ui.compare_rows(pair.left, pair.right, ("Left", "Right"), f"{pair.left.id}-{pair.right.id}")
+    titles = f"Left · {states[0]}", f"Right · {states[1]}"
+    ui.compare_rows(pair.left, pair.right, titles, f"{pair.left.id}-{pair.right.id}")
+
+
+def _verdicts(one: Any, other: Any, states: Sequence[str], named: tuple[str, str]) -> None:
+    """Let a person decide on a pair, asked about or not, and put a dropped row back."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for verdict, label, help in (
+            ("keep-left", f"Keep the {named[0]}", "It stays before the other one; a person's keep holds."),
+            ("keep-right", f"Keep the {named[1]}", "It stays before the other one; a person's keep holds."),
+            ("keep-both", "Cut: not alike", "They no longer count as look-alikes; both can stay."),
+            ("drop-both", "Drop both", "Neither is worth training on."),
+        ):
+            st.button(
+                label,
+                key=f"near_{verdict}-{one.id}-{other.id}",
+                help=help,
+                on_click=_judge,
+                args=(one.id, other.id, verdict),
+            )
+        for row, state, name in zip((one, other), states, named, strict=True):
+            if state == "dropped":
+                st.button(
+                    f"Put the {name} back",
+                    key=f"near_back-{row.id}",
+                    icon=":material/undo:",
+                    help="Pending for the next stage; the other row stays as it is.",
+                    on_click=_put_back,
+                    args=(row.id,),
+                )
+
+
+def _judge(left: str, right: str, verdict: str) -> None:
+    done = ui.act(judge_pair, ui.workspace(), left, right, verdict, ui.person())
+    if done is not None:
+        said = (
+            "Saved. Take it back on the Review page or on the row's own page."
+            if done.changed
+            else done.message
+        )
+        ui.toast(ui.plain(said))
+
+
+def _put_back(id: str) -> None:
+    done = ui.act(review.rescue, ui.workspace(), id, ui.person(), "near-duplicates")
+    if done is not None:
+        ui.toast(ui.plain(done.message))
 
 
 def _clusters(browser: PairBrowser, threshold: float) -> None:
@@ -300,6 +445,11 @@ def _clusters(browser: PairBrowser, threshold: float) -> None:
     if not clusters:
         ui.set_query(PAGING)
         st.rerun()
+    sizes = browser.cluster_sizes(threshold)
+    st.caption(
+        "Clusters by their rows: "
+        + " · ".join(f"{name} rows: {number:,}" for name, number in sizes.items() if number)
+    )
     chosen = ui.open_row(len(clusters))
     ui.keep_open_row(
         st.dataframe(
@@ -367,18 +517,174 @@ def _compare_members(members: list[Any], cluster: int) -> None:
     with st.container(horizontal=True):
         ui.link("row", "Kept row", icon=":material/article:", id=keeper.id)
         ui.link("row", "Other row", icon=":material/article:", id=other.sample.id)
+    _verdicts(keeper, other.sample, ("kept", other.state), ("kept row", "other row"))
     ui.compare_rows(
         keeper, other.sample, ("Kept", other.state.capitalize()), f"{keeper.id}-{other.sample.id}"
     )
 
 
-def _read() -> None:
+def _next(stage: dict[str, Any]) -> None:
+    """Say what to do next, and what was compared only in part."""
+    cut = stage["report"].get("cut_short")
+    waiting = ui.review_counts()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if waiting["open"] + waiting["disputed"]:
+            asked = ui.count_of(waiting["open"] + waiting["disputed"], "question waits", "questions wait")
+            ui.link("review", f"Next: {asked} on Review", icon=":material/arrow_forward:")
+        else:
+            ui.link("decontaminate", "Next: contamination", icon=":material/arrow_forward:")
+        if cut:
+            st.caption(
+                f"{ui.count_of(cut, 'row was', 'rows were')} compared on the first 256 word pieces only.",
+                width="content",
+            )
+
+
+# --- what if, and who repeats whom ---
+
+
+def _what_if(browser: PairBrowser, threshold: float) -> None:
+    """List the rows that another threshold would give back or take out."""
+    if abs(threshold - browser.threshold) < 1e-9:
+        st.info(
+            f"The last run decided from {browser.threshold:.2f} on. Move the slider above to see which rows "
+            "another threshold would give back or take out.",
+            icon=":material/swap_horiz:",
+        )
+        return
+    what_if = ui.what_if(browser)
+    change = what_if.change(threshold)
+    gained = f"Given back: {len(change.gained):,}", change.gained, browser.threshold
+    lost = f"Taken out: {len(change.lost):,}", change.lost, threshold
+    labels = {"back": gained[0], "out": lost[0]}
+    way = ui.switch("Which rows", "moved", list(labels), PAGING, shown=labels.get)
+    _, places, decided = gained if way == "back" else lost
+    st.caption(
+        f"The rule alone, from {threshold:.2f} on, beside the same from {browser.threshold:.2f} on. What "
+        "people settled is left out and stays as it is. "
+        + (
+            "Each row with the one it fell for."
+            if way == "back"
+            else "Each row with the one it would fall for."
+        )
+    )
+    if not len(places):
+        st.info("No row is like that.", icon=":material/search_off:")
+        return
+    moved = what_if.moved(places[_offset() : _offset() + SIZE].tolist(), decided)
+    if not moved:
+        ui.set_query(PAGING)
+        st.rerun()
+    chosen = ui.open_row(len(moved))
+    ui.keep_open_row(
+        st.dataframe(
+            ui.frame(
+                {
+                    "Cosine": [one.cosine for one in moved],
+                    "Row": [_question(one.sample) for one in moved],
+                    "Falls for": [_question(one.keeper) for one in moved],
+                }
+            ),
+            hide_index=True,
+            on_select="rerun",
+            selection_mode="single-cell",
+            key=f"near_moved_{_offset()}",
+            height=250,
+            column_config={"Cosine": st.column_config.NumberColumn(format="%.4f", width=70)},
+        )
+    )
+    _turn(len(places))
+    one = moved[chosen]
+    ui.compare_rows(
+        one.keeper, one.sample, ("Stays", "Given back" if way == "back" else "Taken out"),
+        f"{one.keeper.id}-{one.sample.id}",
+    )  # fmt: skip
+
+
+def _by_source(browser: PairBrowser, threshold: float) -> None:
+    removal = ui.removal_by_source(browser.run_id)
+    for alarm in alarms_of(removal):
+        st.warning(ui.plain(alarm), icon=":material/warning:")
+    st.markdown("**What each source lost** in the last run, verdicts included")
+    st.dataframe(
+        ui.frame(
+            {
+                "Source": [one["source"] for one in removal],
+                "Rows seen": [one["seen"] for one in removal],
+                "Dropped": [one["dropped"] for one in removal],
+                "Share": [one["share"] for one in removal],
+            }
+        ),
+        hide_index=True,
+        column_config={
+            "Rows seen": st.column_config.NumberColumn(format="localized"),
+            "Dropped": st.column_config.NumberColumn(format="localized"),
+            "Share": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0),
+        },
+    )
+    matrix = ui.what_if(browser).matrix(threshold)
+    st.markdown(f"**Who repeats whom** from {threshold:.2f} on")
+    st.caption(
+        "Of the rows of the source on the left, the share that resembles a row of the source above. "
+        "A click opens the pairs of the two."
+    )
+    share = matrix.repeated / np.maximum(matrix.rows, 1)[:, None]
+    table = ui.frame(
+        {"Source": list(matrix.sources), "Rows": matrix.rows.tolist()}
+        | {f"{ui.revealed(name)}": share[:, n].tolist() for n, name in enumerate(matrix.sources)}
+    )
+    config = {
+        ui.revealed(name): st.column_config.NumberColumn(format="percent", width="small")
+        for name in matrix.sources
+    }
+    event = st.dataframe(
+        table.style.map(_shade, subset=[ui.revealed(name) for name in matrix.sources]),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-cell",
+        key="near_matrix",
+        column_config={"Rows": st.column_config.NumberColumn(format="localized", width="small"), **config},
+    )
+    _open_cell(event, matrix)
+
+
+def _shade(share: float) -> str:
+    return f"background-color: rgba(232, 163, 61, {0.8 * share:.2f})"
+
+
+def _open_cell(event: Any, matrix: Any) -> None:
+    cells = event.selection.cells if event is not None else []
+    if not cells:
+        return
+    row, column = cells[0]
+    revealed = [ui.revealed(name) for name in matrix.sources]
+    if column not in revealed:
+        return
+    one, other = matrix.sources[row], matrix.sources[revealed.index(column)]
+    if REST in (one, other):
+        return
+    ui.set_query((*PAGING, "bin"), view="Pairs", source=one, against=other)
+    st.rerun()
+
+
+def _read(stage: dict[str, Any], live: bool) -> None:
     browser = ui.pair_browser()
     if browser is None:
         return
+    view = ui.switch("View", "view", list(VIEWS), PAGING, shown=VIEWS.get)
+    if view == "Band":
+        if live:
+            st.info("A run is under way; its band can be moved when it ends.", icon=":material/hourglass:")
+        else:
+            _form(stage, browser)
+        return
+    if view == "Reasons":
+        ui.show_reasons(stage)
+        return
     threshold = _threshold(browser)
-    view = ui.switch("View", "view", ["Pairs", "Clusters"], PAGING)
-    (_pairs if view == "Pairs" else _clusters)(browser, threshold)
+    {"Pairs": _pairs, "Clusters": _clusters, "What if": _what_if, "Sources": _by_source}[view](
+        browser, threshold
+    )
 
 
 ui.heading(
@@ -394,16 +700,7 @@ else:
     live = ui.show_jobs_of(("near-duplicates",))
     if stage["ran"]:
         ui.show_counts(stage)
-        if not live:
-            with st.expander("Run again with other settings", icon=":material/tune:"):
-                _form(stage)
-        with st.expander("Why rows were dropped", icon=":material/filter_list:"):
-            ui.show_reasons(stage)
-        cut = stage["report"].get("cut_short")
-        if cut:
-            st.caption(
-                f"{ui.count_of(cut, 'row was', 'rows were')} compared on the first 256 word pieces only."
-            )
-        _read()
+        _next(stage)
+        _read(stage, live)
     elif not live:
-        _form(stage)
+        _form(stage, None)

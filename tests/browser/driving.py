@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
@@ -200,6 +200,12 @@ def settled(page: Page) -> Page:
     expect(page.locator("h1").first).to_be_visible(timeout=PATIENCE * 1000)
     expect(state).to_have_attribute("data-test-script-state", "notRunning", timeout=PATIENCE * 1000)
     return page
+
+
+def query_of(page: Page) -> dict[str, str]:
+    """Read the address of a page."""
+    search = page.evaluate("location.search")  # page.url lags behind while nothing waits on the page
+    return {name: values[0] for name, values in parse_qs(search.lstrip("?")).items()}
 
 
 def keyed(page: Page, key: str) -> Locator:

@@ -29,7 +29,8 @@ def views(workspace: Workspace) -> list[tuple[str, str, dict[str, str]]]:
     asked = {"seeds": {"method": "magicoder"}, "documents": {"state": "dropped"}}
     asked["harvest"] = {"from": "Installed packages"}
     found = [(name or "overview", name, asked.get(name, {})) for name in PAGES if name not in ("row", "run")]
-    found.append(("near-duplicates-clusters", "near-duplicates", {"view": "Clusters"}))
+    for name, view in (("pairs", "Pairs"), ("band", "Band"), ("sources", "Sources")):
+        found.append((f"near-duplicates-{name}", "near-duplicates", {"view": view}))
     found.append(("review-contamination", "review", {"kind": "decontaminate"}))
     first = next(iter(samples.stream(workspace.database, ("id",))), None)
     questions = review.items(workspace, limit=1)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import parse_qs
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -11,7 +10,17 @@ from curation.clean import clean
 from curation.import_samples import import_samples
 from curation.near_duplicates import Settings, near_duplicates
 from curation.workspace import Workspace
-from tests.browser.driving import App, Visitor, click_cell, keyed, press, settled, type_into, wait_for
+from tests.browser.driving import (
+    App,
+    Visitor,
+    click_cell,
+    keyed,
+    press,
+    query_of,
+    settled,
+    type_into,
+    wait_for,
+)
 from tests.faults import keep_made_up_vectors, make_rows, write_rows
 
 RANDOM_SEED = 7
@@ -28,11 +37,6 @@ def app(apps: Callable[[Path], App], tmp_path_factory: pytest.TempPathFactory) -
     keep_made_up_vectors(rows, workspace.folder, RANDOM_SEED)
     near_duplicates(workspace, Settings(budget=5))
     return apps(workspace.folder)
-
-
-def query_of(page: Page) -> dict[str, str]:
-    search = page.evaluate("location.search")  # page.url lags behind while nothing waits on the page
-    return {name: values[0] for name, values in parse_qs(search.lstrip("?")).items()}
 
 
 def cells(page: Page) -> list[str]:
@@ -94,7 +98,7 @@ def test_search_facet_order_and_page_of_samples_survive_reload_and_back(
 
 
 def test_threshold_and_open_pair_survive_a_reload(app: App, visitors: Callable[[App], Visitor]) -> None:
-    page = visitors(app).open("near-duplicates", t="0.85")
+    page = visitors(app).open("near-duplicates", t="0.85", view="Pairs")
     shown = page.locator("[data-item]")
     first = shown.get_attribute("data-item")
     click_cell(page, "near_pairs_0", row=3)

@@ -97,7 +97,7 @@ def clean(page: Page) -> None:
 
 def near_duplicates(page: Page) -> None:
     press(page, "near_run")
-    reads(page, "Run again with other settings")
+    reads(page, "Band and settings")
     pending = metric(page, "Pending")
     assert pending > 0, "this set has gray pairs, so something must be asked"
     assert metric(page, "Rows in") == CONTENT

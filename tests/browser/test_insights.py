@@ -21,13 +21,14 @@ from tests.browser.driving import (
     click_cell,
     keyed,
     press,
+    query_of,
     settled,
     text_of,
     type_into,
     wait_for,
 )
 from tests.browser.stores import keep_vectors, write_lines
-from tests.browser.test_addresses import cells, choose, query_of
+from tests.browser.test_addresses import cells, choose
 
 LONG = 60_000  # milliseconds a job may take on a busy machine
 HOSTILE = "set <img src=x onerror=alert(1)> :red[x] [a](http://evil.example)"

@@ -77,7 +77,7 @@ def test_a_job_survives_the_tab_the_app_and_its_worker(
 
     with ThreadPoolExecutor() as pool:
         told = pool.submit(finish, undisturbed, "near-duplicates")
-        expect(page.get_by_test_id("stMain")).to_contain_text("Run again with other settings", timeout=LONG)
+        expect(page.get_by_test_id("stMain")).to_contain_text("Band and settings", timeout=LONG)
         assert told.result()["pairs"] > 0
     assert newest(app).state == "done" and len(jobs.jobs(app.workspace)) == 1
     assert_equal_facts(facts(app.workspace), facts(undisturbed))

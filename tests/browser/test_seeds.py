@@ -24,12 +24,13 @@ from tests.browser.driving import (
     click_cell,
     keyed,
     press,
+    query_of,
     settled,
     text_of,
     type_into,
     wait_for,
 )
-from tests.browser.test_addresses import cells, choose, query_of
+from tests.browser.test_addresses import cells, choose
 from tests.seed_projects import MIT, source_of, write_project
 
 LONG = 60_000  # milliseconds a harvest may take on a busy machine
