@@ -70,7 +70,7 @@ def _near_duplicates(args: argparse.Namespace, bar: Bar) -> Answer:
 
 
 def _near_duplicate_settings(args: argparse.Namespace, step: Any) -> Any:
-    names = ("threshold", "floor", "text", "keep", "sources", "budget", "model", "preset")
+    names = ("threshold", "floor", "text", "keep", "sources", "budget", "model", "preset", "opinions")
     low, high = args.ask or (None, None)
     return step.settings_from(
         {name: getattr(args, name) for name in names} | {"ask_low": low, "ask_high": high}
@@ -291,6 +291,11 @@ def _add_near(commands: Any) -> None:
         type=_range,
         metavar="LOW:HIGH",
         help="cosines that people are asked about (default 0.80:0.88)",
+    )
+    parser.add_argument(
+        "--opinions",
+        action="store_true",
+        help="compare words and code of the responses, too, and count what repeats; drops nothing",
     )
     parser.add_argument("--pairs", metavar="FILE", help="write every pair >= the threshold as JSON lines")
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curation import keep_rules
+from curation import keep_rules, second_opinions
 from curation.atomic import atomic_write
 from curation.embedding import (
     BUNDLED,
@@ -73,6 +73,7 @@ class Settings:
     ask_high: float = SURE
     model: str = BUNDLED
     preset: str | None = None
+    opinions: bool = False  # words and code compared, too (second_opinions)
     judged_to: int | None = None  # with keep "judge": the newest judgement that counts; set by the run itself
 
     def __post_init__(self) -> None:
@@ -245,8 +246,10 @@ def _run(stage: Stage, settings: Settings, embedder: SentenceEmbedder, inputs: r
         stage.workspace.pairs, stage.run_id, folder, found, vectors, settings.floor, rows.seqs, facts
     )
 
+    counted = _opinions(stage, rows, vectors) if settings.opinions else {}
     report = {
         "samples": len(rows.ids),
+        **counted,
         "pairs": int(np.count_nonzero(_reported(edges, settings))),
         "clusters": 0,
         "pairs_at_floor": len(found),
@@ -270,6 +273,25 @@ def _searched(
     note(place, embedder.hash, settings.floor, keys)
     found = search_pairs(vectors, settings.floor, place, stage.progress, known)
     return found, 0 if known is None else int((known.was >= 0).sum())
+
+
+def _opinions(stage: Stage, rows: Rows, vectors: Vectors) -> Report:
+    """Ask words and code about the same rows, and count those that repeat another one."""
+    seq_of = dict(zip(rows.ids, rows.seqs.tolist(), strict=True))
+    inputs = set(seq_of.values())
+    texts = ("id", "instruction", "input", "response")
+    found = second_opinions.second_opinions(
+        rows.ids,
+        lambda: (row for row in samples.stream(stage.db, texts) if row.seq in inputs),
+        lambda id: samples.read(stage.db, [seq_of[id]])[0],
+        vectors,
+        stage.progress,
+    )
+    second_opinions.write(stage.workspace.pairs, stage.run_id, found)
+    return {
+        f"repeat_{kind}": int((found["kind"] == number).sum())
+        for number, kind in enumerate(second_opinions.KINDS)
+    }
 
 
 def folder_name(model_hash: str, floor: float, keys: Sequence[bytes]) -> str:

@@ -9,6 +9,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from curation import near_duplicates, pair_facts
+from curation import near_duplicates, pair_facts, second_opinions
 from curation.errors import DamagedWorkspace, WrongInput
 from curation.pair_facts import KINDS, Facts
 from curation.pair_list import PAIR, Pairs
 from curation.pair_tables import Numbers, Summary, rows_file, thresholds_file
+from curation.second_opinions import KINDS as KINDS_OF_OPINION
+from curation.second_opinions import OPINION, Opinions
 from curation.store import pair_rows, runs
 from curation.store.browsing import change_stamp
 from curation.store.database import Connection, Database, Row
@@ -98,6 +101,7 @@ class PairBrowser:
         """Map the files of a run. Raises DamagedWorkspace when one is missing or damaged."""
         self._db: Database = workspace.database
         self.run_id: int = run.id
+        self._folder = workspace.pairs
         self.threshold: float = run.settings["threshold"]
         self._lowest = min(self.threshold, near_duplicates.settings_of(run).low)
         folder = run.report.get("pairs_folder")
@@ -151,6 +155,33 @@ class PairBrowser:
         """Give whole sample rows by their numbers."""
         with self._db.reading() as connection:
             return pair_rows.samples_of(connection, seqs)
+
+    # --- second opinions ---
+
+    @cached_property
+    def opinions(self) -> Opinions | None:
+        """Give what words and code say, by the places of the rows; None: the run was not asked.
+
+        Raises DamagedWorkspace when the file is damaged.
+        """
+        try:
+            return second_opinions.read(self._folder, self.run_id)
+        except (OSError, ValueError, EOFError) as error:
+            raise _damaged(second_opinions.opinions_file(self._folder, self.run_id)) from error
+
+    def repeats(self, kind: str, both_stay: bool) -> Opinions:
+        """Give the rows whose words or code repeat another's, the most alike first; `both_stay`: only where
+        neither is dropped."""
+        found = self.opinions
+        if found is None:
+            return np.empty(0, dtype=OPINION)
+        found = found[found["kind"] == KINDS_OF_OPINION.index(kind)]
+        if both_stay:
+            with self._db.reading() as connection:
+                states = self._states_now(connection)
+            found = found[(states[found["left"]] != DROPPED) & (states[found["right"]] != DROPPED)]
+        order = np.lexsort((found["left"], -found["score"]))
+        return np.asarray(found[order])
 
     # --- thresholds ---
 

@@ -13,6 +13,7 @@ from curation.near_duplicates import SURE, Settings, alarms_of
 from curation.pair_browser import BELOW, Only, PairBrowser
 from curation.pair_verdict import judge_pair
 from curation.pair_what_if import REST
+from curation.second_opinions import beside
 
 SIZE = 20  # pairs or clusters a page
 PAGING = ("at", "open")
@@ -46,8 +47,11 @@ VIEWS = {
     "Band": "Band and settings",
     "What if": "Gained and lost",
     "Sources": "By source",
+    "Opinions": "Second opinions",
     "Reasons": "Why dropped",
 }
+OPINIONS = {"words": "Words", "code": "Code"}
+WHICH = {"stay": "Both stay: missed by cosine", "all": "All"}
 WAYS = {
     "ask": "Ask about the gray ones (recommended)",
     "paper": "Platypus paper: drop at 0.80 and above, the longest response stays, ask nothing",
@@ -112,6 +116,13 @@ def _own_settings(used: dict[str, Any], browser: PairBrowser | None) -> dict[str
         help="Ties go to the longest response, then to the smaller id.",
     )
     sources = _sources(used) if keep == "source" else []
+    opinions = st.checkbox(
+        "Compare words and code, too",
+        bool(used.get("opinions", default.opinions)),
+        key="near_opinions",
+        help="Lists rows whose responses repeat another's words, or its code under other names, whatever the "
+        "cosine of their questions says. Drops nothing.",
+    )
     with above:
         low, high = (
             _edges(used) if browser is None or len(browser.steps) < 3 else _band(browser, used, budget)
@@ -124,6 +135,7 @@ def _own_settings(used: dict[str, Any], browser: PairBrowser | None) -> dict[str
         "budget": int(budget),
         "text": text,
         "keep": keep,
+        "opinions": opinions,
         **({"sources": sources} if keep == "source" else {}),
     }
 
@@ -386,9 +398,24 @@ def _show_pair(browser: PairBrowser, pair: Any) -> None:
     states = browser.states_of([pair.left.seq, pair.right.seq])
     if pair.decision != BELOW:
         _verdicts(pair.left, pair.right, states, ("left", "right"))
-    st.caption("Marked: words that only one of the two has.")
+    st.caption(f"{_second_opinion(pair.left, pair.right)} Marked: words that only one of the two has.")
     titles = f"Left · {states[0]}", f"Right · {states[1]}"
     ui.compare_rows(pair.left, pair.right, titles, f"{pair.left.id}-{pair.right.id}")
+
+
+def _second_opinion(left: Any, right: Any) -> str:
+    """Say what words and code make of a pair."""
+    told = beside(left, right)
+    found = [
+        f"{name} {score:.2f}"
+        for name, score in (
+            ("words of the questions", told.question),
+            ("of the responses", told.response),
+            ("code without its names", told.code),
+        )
+        if score is not None
+    ]
+    return f"Second opinions (shared 5-grams, 0 to 1): {', '.join(found)}." if found else ""
 
 
 def _verdicts(one: Any, other: Any, states: Sequence[str], named: tuple[str, str]) -> None:
@@ -540,6 +567,64 @@ def _next(stage: dict[str, Any]) -> None:
             )
 
 
+# --- second opinions ---
+
+
+def _opinions(browser: PairBrowser) -> None:
+    """List rows that repeat another row's words or code."""
+    if browser.opinions is None:
+        st.info(
+            "The last run compared vectors only. Choose “Compare words and code, too” under "
+            "“Band and settings” and run again.",
+            icon=":material/difference:",
+        )
+        return
+    left, right = st.columns([1, 2], vertical_alignment="bottom")
+    with left:
+        kind = ui.switch("What is repeated", "repeated", list(OPINIONS), PAGING, shown=OPINIONS.get)
+    with right:
+        which = ui.switch("Which rows", "which", list(WHICH), PAGING, shown=WHICH.get)
+    found = browser.repeats(kind, which == "stay")
+    st.caption(
+        "Jaccard similarity of 5-grams of the responses' words, from 0.85 on; for code, of what is left "
+        "without names, strings and comments. Each row stands with one it repeats; none is dropped for it."
+    )
+    part = found[_offset() : _offset() + SIZE]
+    if not len(part):
+        st.info("No row is like that.", icon=":material/search_off:")
+        return
+    seqs = [(int(browser.seqs[one["left"]]), int(browser.seqs[one["right"]])) for one in part]
+    rows = browser.samples([seq for both in seqs for seq in both])
+    chosen = ui.open_row(len(part))
+    ui.keep_open_row(
+        st.dataframe(
+            ui.frame(
+                {
+                    "Shared": part["score"].tolist(),
+                    "Cosine": part["cosine"].tolist(),
+                    "Left": [_question(rows[a]) for a, _ in seqs],
+                    "Right": [_question(rows[b]) for _, b in seqs],
+                }
+            ),
+            hide_index=True,
+            on_select="rerun",
+            selection_mode="single-cell",
+            key=f"near_opinions_{_offset()}",
+            height=250,
+            column_config={
+                name: st.column_config.NumberColumn(format="%.4f", width=70) for name in ("Shared", "Cosine")
+            },
+        )
+    )
+    _turn(len(found))
+    one, other = (rows[seq] for seq in seqs[chosen])
+    states = browser.states_of([one.seq, other.seq])
+    with st.container(horizontal=True):
+        ui.link("row", "Left row", icon=":material/article:", id=one.id)
+        ui.link("row", "Right row", icon=":material/article:", id=other.id)
+    ui.compare_rows(one, other, (f"Left · {states[0]}", f"Right · {states[1]}"), f"{one.id}-{other.id}")
+
+
 # --- what if, and who repeats whom ---
 
 
@@ -680,6 +765,9 @@ def _read(stage: dict[str, Any], live: bool) -> None:
         return
     if view == "Reasons":
         ui.show_reasons(stage)
+        return
+    if view == "Opinions":
+        _opinions(browser)
         return
     threshold = _threshold(browser)
     {"Pairs": _pairs, "Clusters": _clusters, "What if": _what_if, "Sources": _by_source}[view](
