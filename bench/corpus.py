@@ -12,6 +12,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,20 +28,24 @@ ORDER = 976  # seed of the order
 
 def texts(number: int = ROWS) -> list[str]:
     """Give so many texts, mixed, the same on every call on one machine; fewer where fewer are found."""
-    found = [text[:LENGTH] for text in (*_shared(), *_functions())]
+    found = [text[:LENGTH] for text in (*_shared(), *functions())]
     order = np.random.default_rng(ORDER).permutation(len(found))
     return [found[at] for at in order[:number]]
 
 
 def _shared() -> Iterator[str]:
     for file in sorted(SHARED.glob("*.json*.gz")):
-        with gzip.open(file, "rt") as opened:
-            whole = opened.read()
-        rows = json.loads(whole) if file.name.endswith(".json.gz") else map(json.loads, whole.splitlines())
-        yield from (question_of(row["instruction"], row.get("input", "")) for row in rows)
+        yield from (question_of(row["instruction"], row.get("input", "")) for row in read_rows(file))
 
 
-def _functions() -> Iterator[str]:
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """Read one of the shared sets."""
+    with gzip.open(file, "rt") as opened:
+        whole = opened.read()
+    return list(json.loads(whole) if file.name.endswith(".json.gz") else map(json.loads, whole.splitlines()))
+
+
+def functions() -> Iterator[str]:
     for file in sorted(Path(sysconfig.get_path("purelib")).rglob("*.py")):
         try:
             source = file.read_text()

@@ -70,7 +70,18 @@ def _near_duplicates(args: argparse.Namespace, bar: Bar) -> Answer:
 
 
 def _near_duplicate_settings(args: argparse.Namespace, step: Any) -> Any:
-    names = ("threshold", "floor", "text", "keep", "sources", "budget", "model", "preset", "opinions")
+    names = (
+        "threshold",
+        "floor",
+        "text",
+        "keep",
+        "sources",
+        "budget",
+        "model",
+        "preset",
+        "opinions",
+        "draft",
+    )
     low, high = args.ask or (None, None)
     return step.settings_from(
         {name: getattr(args, name) for name in names} | {"ask_low": low, "ask_high": high}
@@ -291,6 +302,12 @@ def _add_near(commands: Any) -> None:
         type=_range,
         metavar="LOW:HIGH",
         help="cosines that people are asked about (default 0.80:0.88)",
+    )
+    parser.add_argument(
+        "--draft",
+        action="store_true",
+        help="embed in bfloat16 first, in float32 only rows of pairs near enough; the same pairs, sooner. "
+        "Without --floor nothing below the threshold is stored",
     )
     parser.add_argument(
         "--opinions",

@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from curation import keep_rules, second_opinions
 from curation.atomic import atomic_write
+from curation.compared_texts import Compared, compared, compared_by_drafts
+from curation.draft_vectors import Texts
 from curation.embedding import (
     BUNDLED,
     SentenceEmbedder,
@@ -31,11 +33,9 @@ from curation.errors import DamagedWorkspace, WrongInput
 from curation.fence_language import language_of
 from curation.keep_rules import Standing
 from curation.keepers import DROPPED, Decisions, Fate, Graph, Policy, Ruling, Zone, decide
-from curation.known_pairs import find_known, note
 from curation.pair_facts import facts_of
-from curation.pair_list import Pairs
 from curation.pair_tables import are_there, write_tables
-from curation.pairs import exact_cosines, search_pairs
+from curation.pairs import exact_cosines
 from curation.records import digest, question_of
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
 from curation.store import decisions as store
@@ -73,6 +73,7 @@ class Settings:
     ask_high: float = SURE
     model: str = BUNDLED
     preset: str | None = None
+    draft: bool = False  # bfloat16 first, float32 where a pair may hang on it (draft_vectors)
     opinions: bool = False  # words and code compared, too (second_opinions)
     judged_to: int | None = None  # with keep "judge": the newest judgement that counts; set by the run itself
 
@@ -130,9 +131,16 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
             raise WrongInput(
                 f"--preset {preset} fixes --threshold, --keep, --sources, --budget and --ask; leave them out"
             )
-        return replace(PRESETS[preset], **said)
-    lows = [said[name] for name in ("threshold", "ask_low") if name in said]
-    return Settings(**{"floor": min([Settings.floor, *lows]), **said})
+        return _with_floor(replace(PRESETS[preset], **said), "floor" in said)
+    return _with_floor(Settings(**{"floor": 0.0, **said}), "floor" in said)
+
+
+def _with_floor(settings: Settings, is_given: bool) -> Settings:
+    """Choose the floor. A draft run stores nothing below what decides: rows of pairs are embedded twice."""
+    if is_given:
+        return settings
+    lowest = min(settings.threshold, settings.low)
+    return replace(settings, floor=lowest if settings.draft else min(Settings.floor, lowest))
 
 
 def near_duplicates(
@@ -231,48 +239,41 @@ def _run(stage: Stage, settings: Settings, embedder: SentenceEmbedder, inputs: r
     began = time.monotonic()
     stage.workspace.require_space(len(inputs.seqs) * 3 * 384 * 4, "Comparing these rows")
     stage.workspace.sweep()
-    cache = VectorCache(stage.workspace.embeddings / embedder.hash)
-    rows, keys, languages = _read_rows(stage.db, settings, inputs, cache, embedder, stage.progress)
-    vectors = cache.gather(keys)
-    folder = folder_name(embedder.hash, settings.floor, keys)
-    found, known = _searched(stage, settings, embedder, keys, vectors, folder)
-    left, right, cosine = _listed(found, vectors, settings)
-    response = _response_cosines(stage, settings, embedder, cache, rows, left, right, cosine)
+    rows, texts, languages = _read_rows(stage.db, settings, inputs)
+    found = _compared(stage, settings, embedder, texts)
+    vectors = found.vectors
+    left, right, cosine = _listed(found.pairs, vectors, settings)
+    response = _response_cosines(stage, settings, embedder, rows, left, right, cosine)
     edges = _edges(rows, left, right, cosine, response, settings)
     edges_sha256 = save_edges(stage.workspace, stage.run_id, edges)
     with stage.db.reading() as connection:
         facts = facts_of(connection, rows.seqs.tolist(), best_first(rows, settings), languages)
     write_tables(
-        stage.workspace.pairs, stage.run_id, folder, found, vectors, settings.floor, rows.seqs, facts
-    )
+        stage.workspace.pairs, stage.run_id, found.folder, found.pairs, vectors, settings.floor,
+        rows.seqs, facts,
+    )  # fmt: skip
 
     counted = _opinions(stage, rows, vectors) if settings.opinions else {}
     report = {
         "samples": len(rows.ids),
         **counted,
+        **found.report,
         "pairs": int(np.count_nonzero(_reported(edges, settings))),
         "clusters": 0,
-        "pairs_at_floor": len(found),
-        "rows_compared_before": known,
-        "cut_short": cache.cut_short(keys, embedder.limit),
+        "pairs_at_floor": len(found.pairs),
         "reads": inputs.stage_before,
-        "damaged_vector_blocks": len(cache.damaged),
         "edges_sha256": edges_sha256,
-        "pairs_folder": folder,
+        "pairs_folder": found.folder,
     }
     return _write(stage, settings, rows, edges, report, began)
 
 
-def _searched(
-    stage: Stage, settings: Settings, embedder: SentenceEmbedder, keys: Sequence[bytes],
-    vectors: Vectors, folder: str,
-) -> tuple[Pairs, int]:  # fmt: skip
-    """Find the pairs at or above the floor; gives them, and how many rows had met in an earlier search."""
-    place = stage.workspace.pairs / folder
-    known = find_known(stage.workspace.pairs, embedder.hash, settings.floor, keys, but=folder)
-    note(place, embedder.hash, settings.floor, keys)
-    found = search_pairs(vectors, settings.floor, place, stage.progress, known)
-    return found, 0 if known is None else int((known.was >= 0).sum())
+def _compared(stage: Stage, settings: Settings, embedder: SentenceEmbedder, texts: Texts) -> Compared:
+    workspace, floor, progress = stage.workspace, settings.floor, stage.progress
+    if not settings.draft:
+        return compared(workspace, texts, embedder, floor, progress)
+    draft = SentenceEmbedder(settings.model, is_draft=True)
+    return compared_by_drafts(workspace, texts, draft, embedder, floor, progress)
 
 
 def _opinions(stage: Stage, rows: Rows, vectors: Vectors) -> Report:
@@ -294,11 +295,6 @@ def _opinions(stage: Stage, rows: Rows, vectors: Vectors) -> Report:
     }
 
 
-def folder_name(model_hash: str, floor: float, keys: Sequence[bytes]) -> str:
-    """Name the folder of the pairs of these vectors, in this order, down to this floor."""
-    return digest(model_hash, repr(floor), sha256(b"".join(keys)).hexdigest())
-
-
 def best_first(rows: Rows, settings: Settings) -> list[int]:
     """List the places of the rows as the keep rule walks them."""
     if settings.keep == "first":
@@ -307,11 +303,8 @@ def best_first(rows: Rows, settings: Settings) -> list[int]:
     return sorted(range(len(rows.ids)), key=lambda n: (rank[n], -rows.lengths[n], rows.ids[n]))
 
 
-def _read_rows(
-    db: Database, settings: Settings, inputs: runs.InputRows, cache: VectorCache,
-    embedder: SentenceEmbedder, progress: Progress,
-) -> tuple[Rows, list[bytes], list[str]]:  # fmt: skip
-    """Read the rows in import order and embed the texts that are new. Gives the language of each, too."""
+def _read_rows(db: Database, settings: Settings, inputs: runs.InputRows) -> tuple[Rows, Texts, list[str]]:
+    """Read the rows in import order. Gives the texts to compare, and the language of each row, too."""
     text_of = text_to_compare(settings)
     position_of = dict(zip(inputs.seqs, inputs.positions, strict=True))
     columns = ("id", "instruction", "input", "response", "content_hash")
@@ -325,19 +318,12 @@ def _read_rows(
             refs.append(TextRef(key_of(text), len(text), row.seq))
             facts.append((row.seq, row.id, position_of[row.seq], len(row.response), row.content_hash))
             languages.append(language_of(row.response, of_seeds.get(row.seq)).language)
-    embed_missing(
-        cache,
-        embedder,
-        refs,
-        lambda seqs: [text_of(r) for r in samples.read(db, seqs)],
-        progress,
-        "embedding",
-    )
     seqs, ids, positions, lengths, content = (list(column) for column in zip(*facts, strict=True))
     with db.reading() as connection:
         standing = _standing(connection, settings, seqs)
     rows = Rows(np.array(seqs), ids, np.array(positions), np.array(lengths), content, standing)
-    return rows, [ref.key for ref in refs], languages
+    texts = Texts(refs, lambda wanted: [text_of(row) for row in samples.read(db, wanted)])
+    return rows, texts, languages
 
 
 def _standing(connection: Connection, settings: Settings, seqs: Sequence[int]) -> Standing:
@@ -360,7 +346,7 @@ def _listed(
 
 
 def _response_cosines(
-    stage: Stage, settings: Settings, embedder: SentenceEmbedder, cache: VectorCache, rows: Rows,
+    stage: Stage, settings: Settings, embedder: SentenceEmbedder, rows: Rows,
     left: npt.NDArray[np.int32], right: npt.NDArray[np.int32], cosine: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:  # fmt: skip
     """Compare the responses of the pairs that would be dropped at once; NaN for the others."""
@@ -371,6 +357,7 @@ def _response_cosines(
     numbers = np.unique(np.concatenate([left[sure], right[sure]]))
     seqs = [int(rows.seqs[number]) for number in numbers]
     refs = response_refs(stage.db, seqs)
+    cache = VectorCache(stage.workspace.embeddings / embedder.hash)
     embed_missing(
         cache, embedder, refs, lambda part: [r.response for r in samples.read(stage.db, part)],
         stage.progress, "embedding responses",

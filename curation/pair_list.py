@@ -41,6 +41,16 @@ def keep_part(folder: Path, number: int, pairs: Pairs) -> None:
         np.save(file, pairs, allow_pickle=False)
 
 
+def keep_whole(folder: Path, pairs: Pairs) -> Pairs:
+    """Keep a whole list, sorted by left, then right; gives it as a read-only memory map."""
+    with atomic_write(folder / "pairs.npy") as file:
+        np.save(file, pairs, allow_pickle=False)
+    if not len(pairs):  # a file without pairs cannot be mapped
+        return pairs
+    kept: Pairs = np.load(folder / "pairs.npy", mmap_mode="r", allow_pickle=False)
+    return kept
+
+
 def join(folder: Path, parts: int) -> None:
     """Write the parts one after another as one file. Raises DamagedWorkspace when one is gone."""
     files = [part_file(folder, number) for number in range(parts)]

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curation import clean, decontaminate, near_duplicates
+from curation.compared_texts import folder_name
 from curation.embedding import SentenceEmbedder, VectorCache, key_of
 from curation.pair_list import PAIR
 from curation.records import BadRow, BenchmarkItem, Sample, digest
@@ -159,7 +160,7 @@ def _make_up_vectors(
         left -= len(found[-1])
     listed = np.concatenate(found) if found else np.empty(0, dtype=PAIR)
     embedder = SentenceEmbedder(settings.model)
-    folder = workspace.pairs / near_duplicates.folder_name(embedder.hash, settings.floor, keys)
+    folder = workspace.pairs / folder_name(embedder.hash, settings.floor, keys)
     folder.mkdir(parents=True)
     np.save(folder / "pairs.npy", listed[np.lexsort((listed["right"], listed["left"]))])
 

@@ -1,5 +1,6 @@
 """Fixtures that more than one test file uses."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,10 @@ from tests.generating import Generating, seeded
 from tests.loopback_teacher import LoopbackTeacher, loopback_teacher
 from tests.made_up_seeds import in_sections
 from tests.workspaces import CommandLine
+
+# What a user without the optional runtime has; tests of that runtime say so. Processes that tests start
+# take it over.
+os.environ.setdefault("WINNOW_RUNTIME", "torch")
 
 
 @pytest.fixture

@@ -344,7 +344,7 @@ def test_the_model_gives_the_same_bytes_after_an_interruption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: SentenceEmbedder
 ):
     monkeypatch.setattr(embedding, "BLOCK", 8)
-    monkeypatch.setattr(embedding, "BATCH", 4)
+    monkeypatch.setattr(embedding, "BATCH_PIECES", 80)  # four or five texts
     undisturbed, stopped = VectorCache(tmp_path / "undisturbed"), VectorCache(tmp_path / "stopped")
     embed(undisturbed, model, TEXTS)
 

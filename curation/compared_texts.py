@@ -1,0 +1,82 @@
+"""Texts -> vectors -> their pairs from a floor on: in float32 throughout, or by drafts (draft_vectors)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from curation import draft_vectors
+from curation.draft_vectors import Texts
+from curation.embedding import Embedder, VectorCache, Vectors, embed_missing
+from curation.known_pairs import find_known, note
+from curation.pair_list import Pairs, keep_whole
+from curation.pairs import search_pairs
+from curation.records import digest
+from curation.stage import Progress
+from curation.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Pairs of texts at or above a floor, by the places of the texts; exact in float32 either way."""
+
+    vectors: Vectors  # in float32 for every text that is in a pair
+    pairs: Pairs
+    folder: str  # where the list lies, in the workspace's `pairs`
+    report: dict[str, Any]
+
+
+def compared(
+    workspace: Workspace, texts: Texts, embedder: Embedder, floor: float, progress: Progress
+) -> Compared:
+    """Embed the texts that are new, and find every pair. Raises what embedding raises."""
+    cache = VectorCache(workspace.embeddings / embedder.hash)
+    embed_missing(cache, embedder, texts.refs, texts.read, progress, "embedding")
+    vectors = cache.gather(texts.keys)
+    folder = folder_name(embedder.hash, floor, texts.keys)
+    pairs, before = _searched(workspace, embedder, texts.keys, vectors, floor, folder, progress)
+    return Compared(vectors, pairs, folder, {"rows_compared_before": before, **_of(cache, texts, embedder)})
+
+
+def compared_by_drafts(
+    workspace: Workspace, texts: Texts, draft: Embedder, exact: Embedder, floor: float, progress: Progress
+) -> Compared:
+    """Give the same pairs with fewer texts embedded in float32. Raises what embedding raises."""
+    cache = VectorCache(workspace.embeddings / draft.hash)
+    before = 0
+
+    def search(vectors: Vectors, lowest: float) -> Pairs:
+        nonlocal before
+        place = folder_name(draft.hash, lowest, texts.keys)
+        found, before = _searched(workspace, draft, texts.keys, vectors, lowest, place, progress)
+        return found
+
+    exact_cache = VectorCache(workspace.embeddings / exact.hash)
+    said = draft_vectors.drafted(texts, draft, exact, (cache, exact_cache), floor, search, progress)
+    folder = folder_name(f"{exact.hash} by {draft.hash}", floor, texts.keys)
+    pairs = keep_whole(workspace.pairs / folder, said.pairs)
+    told = {"error_band": said.band, "rows_in_float32": said.rechecked, "rows_compared_before": before}
+    return Compared(said.vectors, pairs, folder, {**told, **_of(cache, texts, draft)})
+
+
+def _of(cache: VectorCache, texts: Texts, embedder: Embedder) -> dict[str, Any]:
+    return {
+        "cut_short": cache.cut_short(texts.keys, embedder.limit),
+        "damaged_vector_blocks": len(cache.damaged),
+    }
+
+
+def folder_name(model_hash: str, floor: float, keys: Sequence[bytes]) -> str:
+    """Name the folder of the pairs of these vectors, in this order, down to this floor."""
+    return digest(model_hash, repr(floor), sha256(b"".join(keys)).hexdigest())
+
+
+def _searched(
+    workspace: Workspace, embedder: Embedder, keys: Sequence[bytes], vectors: Vectors, floor: float,
+    folder: str, progress: Progress,
+) -> tuple[Pairs, int]:  # fmt: skip
+    """Find the pairs at or above the floor; gives them, and how many rows had met in an earlier search."""
+    known = find_known(workspace.pairs, embedder.hash, floor, keys, but=folder)
+    note(workspace.pairs / folder, embedder.hash, floor, keys)
+    found = search_pairs(vectors, floor, workspace.pairs / folder, progress, known)
+    return found, 0 if known is None else int((known.was >= 0).sum())

@@ -1,0 +1,96 @@
+"""Vectors in bfloat16 first, in float32 only where a pair may hang on them: the pairs stay those of float32.
+
+Drafts propose pairs down to an error band below the floor; every row of a proposed pair is embedded again in
+float32, and a pair counts by those cosines alone. The band is the greatest difference that drafts made to a
+cosine among a sample of the rows, doubled (performance.md section 2: 0.0019 at most on 700 texts). What the
+proposed pairs show afterwards is held against it: drafts that were worse than the band widen it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from curation.embedding import Embedder, TextRef, VectorCache, Vectors, embed_missing
+from curation.pair_list import PAIR, Pairs
+from curation.pairs import exact_cosines
+from curation.stage import Progress
+
+SAMPLE = 512  # rows whose drafts are held against float32: 130,816 cosines
+DOUBLED = 2.0
+LEAST = 5e-4  # a band is at least so wide: a sample of a few rows shows little
+
+Search = Callable[[Vectors, float], Pairs]  # every pair of these vectors from a cosine on
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """What came of drafts."""
+
+    pairs: Pairs
+    vectors: Vectors  # float32 for the rows of proposed pairs, drafts for the others
+    band: float  # error of a cosine that was allowed for
+    rechecked: int  # rows embedded in float32
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts to compare, one a row."""
+
+    refs: Sequence[TextRef]
+    read: Callable[[Sequence[int]], list[str]]  # of refs' numbers
+
+    @property
+    def keys(self) -> list[bytes]:
+        return [ref.key for ref in self.refs]
+
+
+def drafted(
+    texts: Texts, draft: Embedder, exact: Embedder, caches: tuple[VectorCache, VectorCache], floor: float,
+    search: Search, progress: Progress,
+) -> Drafted:  # fmt: skip
+    """Find the pairs that float32 vectors have from the floor on. `caches`: of drafts, of float32."""
+    cache, exact_cache = caches
+    embed_missing(cache, draft, texts.refs, texts.read, progress, "embedding drafts")
+    vectors = cache.gather(texts.keys)
+    band = _measured(texts, exact, exact_cache, vectors, progress)
+    while True:
+        proposed = search(vectors, max(0.0, floor - band))
+        rows = np.unique(np.concatenate([proposed["left"], proposed["right"]]))
+        mixed = _with_exact(texts, exact, exact_cache, vectors, rows, progress)
+        cosines = exact_cosines(mixed, proposed["left"], proposed["right"])
+        seen = float(np.abs(cosines - proposed["cosine"]).max(initial=0.0))
+        if seen <= band:
+            break
+        band = DOUBLED * seen  # the sample was too kind
+    keep = cosines >= floor
+    pairs = np.empty(int(keep.sum()), dtype=PAIR)
+    pairs["left"], pairs["right"], pairs["cosine"] = (
+        proposed["left"][keep], proposed["right"][keep], cosines[keep],
+    )  # fmt: skip
+    return Drafted(pairs, mixed, band, len(rows))
+
+
+def _measured(
+    texts: Texts, exact: Embedder, cache: VectorCache, vectors: Vectors, progress: Progress
+) -> float:
+    """Give the error band: of rows chosen by the hash of their texts, so that it is the same each time."""
+    chosen = np.array(sorted(range(len(texts.refs)), key=lambda row: texts.refs[row].key)[:SAMPLE])
+    refs = [texts.refs[row] for row in chosen]
+    embed_missing(cache, exact, refs, texts.read, progress, "measuring the error band")
+    true, drafts = cache.gather([ref.key for ref in refs]), vectors[chosen]
+    error = float(np.abs(true @ true.T - drafts @ drafts.T).max(initial=0.0))
+    return max(LEAST, DOUBLED * error)
+
+
+def _with_exact(
+    texts: Texts, exact: Embedder, cache: VectorCache, vectors: Vectors, rows: npt.NDArray[np.int32],
+    progress: Progress,
+) -> Vectors:  # fmt: skip
+    refs = [texts.refs[row] for row in rows.tolist()]
+    embed_missing(cache, exact, refs, texts.read, progress, "embedding in float32")
+    mixed = vectors.copy()
+    if len(rows):
+        mixed[rows] = cache.gather([ref.key for ref in refs])
+    return mixed
