@@ -126,6 +126,6 @@ def _exact(wanted: Texts, embedder: SentenceEmbedder) -> Pairs:
 
 def _drafted(wanted: Texts, draft: SentenceEmbedder, exact: SentenceEmbedder) -> Pairs:
     with TemporaryDirectory() as folder:
-        said = compared_by_drafts(Workspace(Path(folder)), wanted, draft, exact, FLOOR, silent)
+        said = compared_by_drafts(Workspace(Path(folder)), wanted, draft, exact, (FLOOR,), silent)
         print(f"  {json.dumps(said.report)}")
         return np.array(said.pairs)

@@ -18,9 +18,9 @@ from curation.workspace import Workspace
 
 @dataclass(frozen=True)
 class Compared:
-    """Pairs of texts at or above a floor, by the places of the texts; exact in float32 either way."""
+    """Pairs of texts at or above a floor, by the places of the texts; the same either way."""
 
-    vectors: Vectors  # in float32 for every text that is in a pair
+    vectors: Vectors  # in float32, or drafts but for the texts of pairs near an edge
     pairs: Pairs
     folder: str  # where the list lies, in the workspace's `pairs`
     report: dict[str, Any]
@@ -39,9 +39,15 @@ def compared(
 
 
 def compared_by_drafts(
-    workspace: Workspace, texts: Texts, draft: Embedder, exact: Embedder, floor: float, progress: Progress
-) -> Compared:
-    """Give the same pairs with fewer texts embedded in float32. Raises what embedding raises."""
+    workspace: Workspace, texts: Texts, draft: Embedder, exact: Embedder, edges: Sequence[float],
+    progress: Progress,
+) -> Compared:  # fmt: skip
+    """Give the same pairs, from the lowest edge on, with fewer texts embedded in float32.
+
+    `edges`: cosines that decide something; no pair lies on another side of one than in float32. Raises what
+    embedding raises.
+    """
+    floor = min(edges)
     cache = VectorCache(workspace.embeddings / draft.hash)
     before = 0
 
@@ -52,8 +58,8 @@ def compared_by_drafts(
         return found
 
     exact_cache = VectorCache(workspace.embeddings / exact.hash)
-    said = draft_vectors.drafted(texts, draft, exact, (cache, exact_cache), floor, search, progress)
-    folder = folder_name(f"{exact.hash} by {draft.hash}", floor, texts.keys)
+    said = draft_vectors.drafted(texts, draft, exact, (cache, exact_cache), edges, search, progress)
+    folder = folder_name(f"{exact.hash} by {draft.hash}: {sorted(edges)}", floor, texts.keys)
     pairs = keep_whole(workspace.pairs / folder, said.pairs)
     told = {"error_band": said.band, "rows_in_float32": said.rechecked, "rows_compared_before": before}
     return Compared(said.vectors, pairs, folder, {**told, **_of(cache, texts, draft)})

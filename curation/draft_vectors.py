@@ -1,9 +1,11 @@
-"""Vectors in bfloat16 first, in float32 only where a pair may hang on them: the pairs stay those of float32.
+"""Vectors in bfloat16 first, in float32 only where a decision may hang on them: the same pairs, sooner.
 
-Drafts propose pairs down to an error band below the floor; every row of a proposed pair is embedded again in
-float32, and a pair counts by those cosines alone. The band is the greatest difference that drafts made to a
-cosine among a sample of the rows, doubled (performance.md section 2: 0.0019 at most on 700 texts). What the
-proposed pairs show afterwards is held against it: drafts that were worse than the band widen it.
+Drafts propose pairs down to an error band below the floor. Rows of pairs within the band of an edge (the
+floor, or a cosine that decides something else) are embedded again in float32 before such a pair counts. The
+other pairs lie beyond doubt on one side of each edge; their cosines are right to within the band. The band is
+the greatest difference that drafts made to a cosine among a sample of the rows, doubled (performance.md
+section 2: 0.0019 at most on 700 texts). What the pairs embedded again show is held against it: drafts that
+were worse widen it.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +19,7 @@ from curation.pair_list import PAIR, Pairs
 from curation.pairs import exact_cosines
 from curation.stage import Progress
 
-SAMPLE = 512  # rows whose drafts are held against float32: 130,816 cosines
+SAMPLE = 256  # rows whose drafts are held against float32: 32,640 cosines
 DOUBLED = 2.0
 LEAST = 5e-4  # a band is at least so wide: a sample of a few rows shows little
 
@@ -29,7 +31,7 @@ class Drafted:
     """What came of drafts."""
 
     pairs: Pairs
-    vectors: Vectors  # float32 for the rows of proposed pairs, drafts for the others
+    vectors: Vectors  # float32 for the rows of pairs near an edge, drafts for the others
     band: float  # error of a cosine that was allowed for
     rechecked: int  # rows embedded in float32
 
@@ -47,20 +49,27 @@ class Texts:
 
 
 def drafted(
-    texts: Texts, draft: Embedder, exact: Embedder, caches: tuple[VectorCache, VectorCache], floor: float,
-    search: Search, progress: Progress,
+    texts: Texts, draft: Embedder, exact: Embedder, caches: tuple[VectorCache, VectorCache],
+    edges: Sequence[float], search: Search, progress: Progress,
 ) -> Drafted:  # fmt: skip
-    """Find the pairs that float32 vectors have from the floor on. `caches`: of drafts, of float32."""
+    """Find the pairs that float32 vectors have from the lowest edge on, on the same side of each edge.
+
+    `caches`: of drafts, of float32.
+    """
+    floor = min(edges)
     cache, exact_cache = caches
     embed_missing(cache, draft, texts.refs, texts.read, progress, "embedding drafts")
     vectors = cache.gather(texts.keys)
     band = _measured(texts, exact, exact_cache, vectors, progress)
     while True:
         proposed = search(vectors, max(0.0, floor - band))
-        rows = np.unique(np.concatenate([proposed["left"], proposed["right"]]))
+        near = np.zeros(len(proposed), dtype=bool)
+        for edge in edges:
+            near |= np.abs(proposed["cosine"] - edge) <= band
+        rows = np.unique(np.concatenate([proposed["left"][near], proposed["right"][near]]))
         mixed = _with_exact(texts, exact, exact_cache, vectors, rows, progress)
         cosines = exact_cosines(mixed, proposed["left"], proposed["right"])
-        seen = float(np.abs(cosines - proposed["cosine"]).max(initial=0.0))
+        seen = float(np.abs(cosines - proposed["cosine"])[near].max(initial=0.0))
         if seen <= band:
             break
         band = DOUBLED * seen  # the sample was too kind

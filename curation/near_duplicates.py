@@ -136,7 +136,7 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
 
 
 def _with_floor(settings: Settings, is_given: bool) -> Settings:
-    """Choose the floor. A draft run stores nothing below what decides: rows of pairs are embedded twice."""
+    """Choose the floor. A draft run has none below what decides: another edge costs rows embedded twice."""
     if is_given:
         return settings
     lowest = min(settings.threshold, settings.low)
@@ -273,7 +273,8 @@ def _compared(stage: Stage, settings: Settings, embedder: SentenceEmbedder, text
     if not settings.draft:
         return compared(workspace, texts, embedder, floor, progress)
     draft = SentenceEmbedder(settings.model, is_draft=True)
-    return compared_by_drafts(workspace, texts, draft, embedder, floor, progress)
+    edges = (floor, settings.threshold, settings.low, settings.ask_high)
+    return compared_by_drafts(workspace, texts, draft, embedder, edges, progress)
 
 
 def _opinions(stage: Stage, rows: Rows, vectors: Vectors) -> Report:

@@ -123,14 +123,22 @@ def _own_settings(used: dict[str, Any], browser: PairBrowser | None) -> dict[str
         help="Lists rows whose responses repeat another's words, or its code under other names, whatever the "
         "cosine of their questions says. Drops nothing.",
     )
+    draft = st.checkbox(
+        "Embed in bfloat16 first",
+        bool(used.get("draft", default.draft)),
+        key="near_draft",
+        help="The same pairs sooner where many texts are new: float32 is computed only for rows of pairs "
+        "near a deciding cosine. Pairs below the band are not stored then.",
+    )
     with above:
         low, high = (
             _edges(used) if browser is None or len(browser.steps) < 3 else _band(browser, used, budget)
         )
-    floor = min(default.floor, low, *([browser.floor] if browser is not None else []))
+    kept = {} if draft else {"floor": min(default.floor, low)}
     return {
         "threshold": low,
-        "floor": floor,
+        **kept,
+        "draft": draft,
         "ask_high": high,
         "budget": int(budget),
         "text": text,
@@ -560,6 +568,12 @@ def _next(stage: dict[str, Any]) -> None:
             ui.link("review", f"Next: {asked} on Review", icon=":material/arrow_forward:")
         else:
             ui.link("decontaminate", "Next: contamination", icon=":material/arrow_forward:")
+        band = stage["report"].get("error_band")
+        if band:
+            st.caption(
+                f"Cosines come from bfloat16, right to {band:.4f}; near a deciding one they are exact.",
+                width="content",
+            )
         if cut:
             st.caption(
                 f"{ui.count_of(cut, 'row was', 'rows were')} compared on the first 256 word pieces only.",
