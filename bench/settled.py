@@ -83,7 +83,16 @@ def _all(visitor: Visitor) -> Times:
         label = chance.choice(("Where it is", "Set"))
         times["filter"].append(_timed(page, lambda label=label: _choose(page, chance, label)))
         times["sort"].append(_timed(page, lambda: _choose(page, chance, "Sort")))
-    page = visitor.open("near-duplicates")
+    _near_duplicates(visitor, chance, times)
+    page = visitor.open("review")
+    page.evaluate(WATCH)
+    for _ in range(DRAWS):
+        times["next question"].append(_timed(page, lambda: page.keyboard.press("ArrowRight")))
+    return dict(times)
+
+
+def _near_duplicates(visitor: Visitor, chance: random.Random, times: Times) -> None:
+    page = visitor.open("near-duplicates", view="Pairs")
     page.evaluate(WATCH)
     slider = page.get_by_role("slider").first
     for _ in range(DRAWS):
@@ -91,16 +100,26 @@ def _all(visitor: Visitor) -> Times:
         times["threshold move"].append(_timed(page, lambda key=key: slider.press(key)))
         if _can_press(page, "Next"):
             times["next pairs"].append(_timed(page, lambda: _press(page, "Next")))
-    page.get_by_role("radio", name="Clusters").click()
-    settled(page)
-    for _ in range(DRAWS):
-        key = _key(slider, chance)
-        times["threshold move, clusters"].append(_timed(page, lambda key=key: slider.press(key)))
-    page = visitor.open("review")
+        label = chance.choice(("Source", "and source", "Origin", "Language", "Decision", "Order"))
+        times["filter of pairs"].append(_timed(page, lambda label=label: _choose(page, chance, label)))
+    for view in ("Clusters", "Gained and lost", "By source"):
+        page = visitor.open("near-duplicates")
+        page.evaluate(WATCH)
+        times["another view"].append(
+            _timed(page, lambda page=page, view=view: page.get_by_role("radio", name=view).click())
+        )
+        settled(page)
+        slider = page.get_by_role("slider").first
+        for _ in range(DRAWS):
+            key = _key(slider, chance)
+            moved = _timed(page, lambda slider=slider, key=key: slider.press(key))
+            times[f"threshold move, {view.lower()}"].append(moved)
+    page = visitor.open("near-duplicates", view="Band")
     page.evaluate(WATCH)
+    handle = page.get_by_role("slider", name="Drop from this cosine on")
     for _ in range(DRAWS):
-        times["next question"].append(_timed(page, lambda: page.keyboard.press("ArrowRight")))
-    return dict(times)
+        key = chance.choice(("ArrowLeft", "ArrowRight"))
+        times["a handle moved, all told"].append(_timed(page, lambda key=key: handle.press(key)))
 
 
 def _seeds(visitor: Visitor) -> Times:
@@ -156,7 +175,7 @@ def _search(page: Page, words: str) -> None:
 
 
 def _choose(page: Page, chance: random.Random, label: str) -> None:
-    box = page.get_by_role("combobox", name=label).first
+    box = page.get_by_role("combobox", name=label, exact=True).first
     box.click()
     options = page.get_by_role("option")
     options.first.wait_for()
