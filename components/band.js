@@ -8,11 +8,19 @@ export default function ({ data, parentElement, setTriggerValue }) {
     root.className = "band";
     parentElement.appendChild(root);
   }
+  // A handle that is held, or that was moved since the server last agreed, is not drawn back under the hand.
   const known = root.winnow;
-  // A handle that is held, or that told us where it stands, is not drawn anew under the hand.
-  if (known?.isHeld || (known?.shown === data.shown && known.at.low === data.low && known.at.high === data.high)) {
+  if (known?.isHeld) return;
+  const asked = { low: data.low, high: data.high };
+  const isOurs = known?.isMoved && known.steps === data.steps.length;
+  const at = isOurs ? known.at : asked; // places among the steps
+  const isAgreed = asked.low === at.low && asked.high === at.high;
+  if (known?.shown === data.shown && known.at.low === at.low && known.at.high === at.high) {
+    known.isMoved &&= !isAgreed;
     return;
   }
+  const { shown } = data;
+  const state = (root.winnow = { shown, steps: data.steps.length, at, isHeld: false, isMoved: !isAgreed });
   const piece = (tag, name, text) => {
     const made = document.createElement(tag);
     made.className = name;
@@ -21,8 +29,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
   };
   const steps = data.steps; // the cosines that a handle can stand at; the last is 1
   const last = steps.length - 1;
-  const at = { low: data.low, high: data.high }; // places among the steps
-  const state = (root.winnow = { shown: data.shown, at, isHeld: false });
   const place = (step) => `${(100 * (steps[step] - steps[0])) / (steps[last] - steps[0])}%`;
   const number = (count) => count.toLocaleString("en-US");
   const some = (count, one, more) => `${number(count)} ${count === 1 ? one : more}`;
@@ -99,6 +105,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     tell();
   };
   const move = (name, step) => {
+    state.isMoved = true;
     at[name] = name === "low" ? Math.max(0, Math.min(step, at.high)) : Math.min(last, Math.max(step, at.low));
     draw();
   };

@@ -8,6 +8,7 @@ import streamlit as st
 
 import ui
 from curation import review
+from curation.errors import DamagedWorkspace
 from curation.keep_rules import RULES
 from curation.near_duplicates import SURE, Settings, alarms_of
 from curation.pair_browser import BELOW, Only, PairBrowser
@@ -767,8 +768,14 @@ def _open_cell(event: Any, matrix: Any) -> None:
 
 
 def _read(stage: dict[str, Any], live: bool) -> None:
-    browser = ui.pair_browser()
+    try:
+        browser = ui.pair_browser()
+    except DamagedWorkspace as error:  # of an older Winnow, or harmed: another run mends it
+        ui.say_error(error)
+        browser = None
     if browser is None:
+        if not live:
+            _form(stage, None)
         return
     view = ui.switch("View", "view", list(VIEWS), PAGING, shown=VIEWS.get)
     if view == "Band":

@@ -1,8 +1,8 @@
 """kill -9 at any moment, then the same command again: the result of an undisturbed run (F29, F30, F35, F36).
 
-20 kills each of import, embedding, pair search and assembly, through the real command line. Some come at
-exact edges (WINNOW_FAULT), the others at random moments counted from a file that the command makes. Up
-to three kills follow each other before a command may finish.
+20 kills each of import, embedding, drafts, pair search and assembly, through the real command line. Some come
+at exact edges (WINNOW_FAULT), the others at random moments counted from a file that the command makes. Up to
+three kills follow each other before a command may finish.
 """
 
 import random
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.faults
 
 RANDOM_SEED = 29
 CHAINS = (1, 1, 1, 1, 2, 2, 3, 3, 3, 3)  # kills before a command may finish; 20 in all
-STAGES = ("import", "embedding", "pair search", "assembly")
+STAGES = ("import", "embedding", "drafts", "pair search", "assembly")
 LOG = "winnow.sqlite-wal"  # appears when a command opens the database
 PASSING = ("seconds", "unchanged", "attached", "new")  # what a report says of one run only
 
@@ -110,6 +110,24 @@ def _embedding(folder: Path, chance: random.Random) -> Trial:
     return trial
 
 
+def _drafts(folder: Path, chance: random.Random) -> Trial:
+    rows = make_rows(BLOCK + 300, RANDOM_SEED + 4, alike=0.1)
+    trial = Trial(
+        folder / "start", ["near-duplicates", "--draft", "--opinions", "--pairs", "LIST"],
+        ("embeddings", "pairs"), lambda workspace, run: not any(workspace.glob(f"pairs/run-{run}-*")),
+    )  # fmt: skip
+    finish(trial.prepared, "samples", "import", str(write_rows(rows, folder / "rows.jsonl")))
+    timed = copy_of(trial.prepared, folder / "timed")
+    opened, first, decided, _ = watch(timed, trial.command(timed), [LOG, "embeddings/*/*", "pairs/run-*"])
+    trial.plans = (
+        at("file.write", *range(1, 9))
+        + at("store.commit", 1, 2)
+        + [Kill(after=LOG, delay=chance.uniform(0, first - opened)) for _ in range(2)]
+        + [Kill(after="embeddings/*/*", delay=chance.uniform(0, decided - first)) for _ in range(8)]
+    )
+    return trial
+
+
 def _pair_search(folder: Path, chance: random.Random) -> Trial:
     blocks = 16
     rows = make_rows(blocks * ROWS, RANDOM_SEED + 2)
@@ -149,7 +167,7 @@ def _assembly(folder: Path, chance: random.Random) -> Trial:
     return trial
 
 
-PREPARE = dict(zip(STAGES, (_import, _embedding, _pair_search, _assembly), strict=True))
+PREPARE = dict(zip(STAGES, (_import, _embedding, _drafts, _pair_search, _assembly), strict=True))
 
 
 @pytest.fixture(scope="module")
