@@ -210,7 +210,10 @@ TEACHER = (
     "budget_tokens", "price_in", "price_out", "budget_money", "concurrency", "deadline", "mode", "batch_size",
     "give_up_batches",
 )  # fmt: skip
-NEAR = ("threshold", "floor", "text", "keep", "budget", "ask_low", "ask_high", "model", "preset")
+NEAR = (
+    "threshold", "floor", "text", "keep", "sources", "budget", "ask_low", "ask_high", "model", "preset",
+    "draft", "opinions",
+)  # fmt: skip
 STEPS: dict[str, Step] = {
     "example": Step(
         lambda given: f"Make the example from {given.get('rows', 3000):,} functions",

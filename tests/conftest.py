@@ -1,5 +1,6 @@
 """Fixtures that more than one test file uses."""
 
+import functools
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from curation import near_duplicates
+from curation.embedding import SentenceEmbedder
 from curation.workspace import Workspace
 from tests.generating import Generating, seeded
 from tests.loopback_teacher import LoopbackTeacher, loopback_teacher
@@ -16,6 +19,14 @@ from tests.workspaces import CommandLine
 # What a user without the optional runtime has; tests of that runtime say so. Processes that tests start
 # take it over.
 os.environ.setdefault("WINNOW_RUNTIME", "torch")
+
+
+@pytest.fixture(scope="module")
+def one_model() -> Iterator[None]:
+    """Let a module's runs of near-duplicates share one loaded model; loading takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near_duplicates, "SentenceEmbedder", functools.cache(SentenceEmbedder))
+        yield
 
 
 @pytest.fixture

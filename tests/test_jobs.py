@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from sqlalchemy import create_engine
 
 import jobs
 from curation import example as example_step
+from curation import near_duplicates
 from curation.embedding import SentenceEmbedder
 from curation.errors import DamagedWorkspace, SourceUnavailable, WrongInput
 from curation.workspace import Workspace
+from jobs import steps
 from jobs.child import Child, died_of
 from jobs.database import EXECUTOR, plain_errors
 from jobs.keys import environment as environment_of
@@ -536,3 +539,10 @@ def test_the_signal_is_named() -> None:
     assert "status 3" in died_of(3)
     assert "signal 11 (SIGSEGV)" in died_of(-signal.SIGSEGV)
     assert "memory" in died_of(-signal.SIGKILL)
+
+
+def test_the_job_knows_every_setting_that_a_person_may_choose() -> None:
+    chosen = {field.name for field in fields(near_duplicates.Settings)} - {
+        "judged_to"
+    }  # set by the run itself
+    assert set(steps.NEAR) == chosen

@@ -1,7 +1,6 @@
 """Who stays of look-alikes under each rule, on rows whose questions are equal; and what each source lost."""
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 from curation import near_duplicates as step
 from curation import review
 from curation.cli import main
-from curation.embedding import SentenceEmbedder
 from curation.errors import WrongInput
 from curation.near_duplicates import PRESETS, Settings, near_duplicates, settings_from
 from curation.records import Sample
@@ -19,6 +17,8 @@ from curation.store import judgements, samples
 from curation.store.database import Database
 from curation.workspace import Workspace
 from tests.test_near_duplicates import keepers, names, rejections, same_as_a_full_run, states
+
+pytestmark = pytest.mark.usefixtures("one_model")
 
 SAME = "Write a Python function that returns the sum of a list of numbers."
 OTHER = "Explain how a hash table finds the bucket of a key."
@@ -34,14 +34,6 @@ ROWS = {
     "odd": ("c.json", "third set", "CC-BY-NC-4.0", "def total(numbers):\n    return sum(numbers) # all"),
 }
 SURE = Settings(budget=0, ask_high=0.8)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_model() -> Iterator[None]:
-    """Load the real model once; it takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "SentenceEmbedder", functools.cache(SentenceEmbedder))
-        yield
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 """Near-duplicates on hand-written rows and the real model: which row stays, and what people change."""
 
-import functools
 import json
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ import pytest
 from curation import near_duplicates as step
 from curation import review
 from curation.clean import clean
-from curation.embedding import SentenceEmbedder
 from curation.errors import DamagedWorkspace, WrongInput
 from curation.near_duplicates import PRESETS, STAGE, Settings, near_duplicates
 from curation.records import Sample
 from curation.store import decisions, reviews, runs, samples
 from curation.workspace import Workspace
+
+pytestmark = pytest.mark.usefixtures("one_model")
 
 # In import order. The comments give the cosine of the questions and, after a slash, of the responses.
 ROWS = {
@@ -120,14 +120,6 @@ def sample(id: str, instruction: str, response: str, input: str = "") -> Sample:
 
 def written(id: str) -> Sample:
     return sample(id, *ROWS[id])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_model() -> Iterator[None]:
-    """Load the real model once; it takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "SentenceEmbedder", functools.cache(SentenceEmbedder))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,15 @@
 """A verdict on any pair of the run: it takes effect at once as a vote does, also where nothing was asked."""
 
-import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from curation import near_duplicates as step
 from curation import review, review_pace
 from curation.cli import main
-from curation.embedding import SentenceEmbedder
 from curation.errors import WrongInput
 from curation.near_duplicates import Settings, near_duplicates
 from curation.pair_verdict import judge_pair
@@ -21,15 +18,9 @@ from curation.store import reviews
 from curation.workspace import Workspace
 from tests.test_near_duplicates import ROWS, add, keepers, questions, same_as_a_full_run, states
 
+pytestmark = pytest.mark.usefixtures("one_model")
+
 SURE = ("sum-integers", "sum")  # alike beyond doubt: `sum` stays, and nobody is asked
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_model() -> Iterator[None]:
-    """Load the real model once; it takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "SentenceEmbedder", functools.cache(SentenceEmbedder))
-        yield
 
 
 @pytest.fixture

@@ -1,22 +1,20 @@
 """Second opinions: copied words and copied code, whatever the questions' vectors say."""
 
-import functools
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from curation import near_duplicates as step
 from curation.code_fingerprint import fingerprint
 from curation.document_twins import grams, similarity
-from curation.embedding import SentenceEmbedder
 from curation.near_duplicates import Settings, near_duplicates
 from curation.pair_browser import PairBrowser
 from curation.records import Sample
 from curation.second_opinions import KINDS, beside
 from curation.store import samples
 from curation.workspace import Workspace
+
+pytestmark = pytest.mark.usefixtures("one_model")
 
 CODE = """def merge_sorted(left, right):
     result = []
@@ -71,13 +69,6 @@ ROWS = {
     "water-copied": ("Describe how altitude matters in a kitchen.", PROSE + " Enjoy!"),
     "plain": ("Name a colour.", "Red is a colour."),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_model() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "SentenceEmbedder", functools.cache(SentenceEmbedder))
-        yield
 
 
 def sample(id: str, instruction: str, response: str) -> Sample:

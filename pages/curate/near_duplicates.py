@@ -1,6 +1,6 @@
 """Near-duplicates: look-alikes found, one of each kept; every stored pair can be read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -286,6 +286,21 @@ def _offset() -> int:
     return int(asked) if asked.isdecimal() and len(asked) < 10 else 0
 
 
+def _list(key: str, columns: Mapping[str, Sequence[Any]], config: Mapping[str, Any]) -> None:
+    """Show a page of a list; the row that is clicked is opened below, and stands in the address."""
+    ui.keep_open_row(
+        st.dataframe(
+            ui.frame(columns),
+            hide_index=True,
+            on_select="rerun",
+            selection_mode="single-cell",
+            key=f"{key}_{_offset()}",
+            height=250,
+            column_config=dict(config),
+        )
+    )
+
+
 def _turn(total: int) -> None:
     at = _offset()
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -359,26 +374,18 @@ def _pairs(browser: PairBrowser, threshold: float) -> None:
         ui.set_query(PAGING)
         st.rerun()
     chosen = ui.open_row(len(lines))
-    ui.keep_open_row(
-        st.dataframe(
-            ui.frame(
-                {
-                    "Cosine": [p.cosine for p in lines],
-                    "Decision": [_words(p.decision) for p in lines],
-                    "Left": [_question(p.left) for p in lines],
-                    "Right": [_question(p.right) for p in lines],
-                }
-            ),
-            hide_index=True,
-            on_select="rerun",
-            selection_mode="single-cell",
-            key=f"near_pairs_{_offset()}",
-            height=250,
-            column_config={
-                "Cosine": st.column_config.NumberColumn(format="%.4f", width=70),
-                "Decision": st.column_config.TextColumn(width=140),
-            },
-        )
+    _list(
+        "near_pairs",
+        {
+            "Cosine": [p.cosine for p in lines],
+            "Decision": [_words(p.decision) for p in lines],
+            "Left": [_question(p.left) for p in lines],
+            "Right": [_question(p.right) for p in lines],
+        },
+        {
+            "Cosine": st.column_config.NumberColumn(format="%.4f", width=70),
+            "Decision": st.column_config.TextColumn(width=140),
+        },
     )
     _turn(total)
     _show_pair(browser, lines[chosen])
@@ -487,27 +494,19 @@ def _clusters(browser: PairBrowser, threshold: float) -> None:
         + " · ".join(f"{name} rows: {number:,}" for name, number in sizes.items() if number)
     )
     chosen = ui.open_row(len(clusters))
-    ui.keep_open_row(
-        st.dataframe(
-            ui.frame(
-                {
-                    "Rows": [c.rows for c in clusters],
-                    "Kept": [c.states["kept"] for c in clusters],
-                    "Pending": [c.states["pending"] for c in clusters],
-                    "Dropped": [c.states["dropped"] for c in clusters],
-                    "One of them": [c.example for c in clusters],
-                }
-            ),
-            hide_index=True,
-            on_select="rerun",
-            selection_mode="single-cell",
-            key=f"near_clusters_{_offset()}",
-            height=250,
-            column_config={
-                name: st.column_config.NumberColumn(format="localized", width=70)
-                for name in ("Rows", "Kept", "Pending", "Dropped")
-            },
-        )
+    _list(
+        "near_clusters",
+        {
+            "Rows": [c.rows for c in clusters],
+            "Kept": [c.states["kept"] for c in clusters],
+            "Pending": [c.states["pending"] for c in clusters],
+            "Dropped": [c.states["dropped"] for c in clusters],
+            "One of them": [c.example for c in clusters],
+        },
+        {
+            name: st.column_config.NumberColumn(format="localized", width=70)
+            for name in ("Rows", "Kept", "Pending", "Dropped")
+        },
     )
     _turn(total)
     _members(browser, threshold, clusters[chosen])
@@ -611,25 +610,15 @@ def _opinions(browser: PairBrowser) -> None:
     seqs = [(int(browser.seqs[one["left"]]), int(browser.seqs[one["right"]])) for one in part]
     rows = browser.samples([seq for both in seqs for seq in both])
     chosen = ui.open_row(len(part))
-    ui.keep_open_row(
-        st.dataframe(
-            ui.frame(
-                {
-                    "Shared": part["score"].tolist(),
-                    "Cosine": part["cosine"].tolist(),
-                    "Left": [_question(rows[a]) for a, _ in seqs],
-                    "Right": [_question(rows[b]) for _, b in seqs],
-                }
-            ),
-            hide_index=True,
-            on_select="rerun",
-            selection_mode="single-cell",
-            key=f"near_opinions_{_offset()}",
-            height=250,
-            column_config={
-                name: st.column_config.NumberColumn(format="%.4f", width=70) for name in ("Shared", "Cosine")
-            },
-        )
+    _list(
+        "near_opinions",
+        {
+            "Shared": part["score"].tolist(),
+            "Cosine": part["cosine"].tolist(),
+            "Left": [_question(rows[a]) for a, _ in seqs],
+            "Right": [_question(rows[b]) for _, b in seqs],
+        },
+        {name: st.column_config.NumberColumn(format="%.4f", width=70) for name in ("Shared", "Cosine")},
     )
     _turn(len(found))
     one, other = (rows[seq] for seq in seqs[chosen])
@@ -676,22 +665,14 @@ def _what_if(browser: PairBrowser, threshold: float) -> None:
         ui.set_query(PAGING)
         st.rerun()
     chosen = ui.open_row(len(moved))
-    ui.keep_open_row(
-        st.dataframe(
-            ui.frame(
-                {
-                    "Cosine": [one.cosine for one in moved],
-                    "Row": [_question(one.sample) for one in moved],
-                    "Falls for": [_question(one.keeper) for one in moved],
-                }
-            ),
-            hide_index=True,
-            on_select="rerun",
-            selection_mode="single-cell",
-            key=f"near_moved_{_offset()}",
-            height=250,
-            column_config={"Cosine": st.column_config.NumberColumn(format="%.4f", width=70)},
-        )
+    _list(
+        "near_moved",
+        {
+            "Cosine": [one.cosine for one in moved],
+            "Row": [_question(one.sample) for one in moved],
+            "Falls for": [_question(one.keeper) for one in moved],
+        },
+        {"Cosine": st.column_config.NumberColumn(format="%.4f", width=70)},
     )
     _turn(len(places))
     one = moved[chosen]

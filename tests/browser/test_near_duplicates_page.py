@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 import jobs
 from curation.pair_browser import Only, PairBrowser
 from curation.pair_what_if import WhatIf
+from curation.store import runs
 from curation.workspace import Workspace
 from tests.big_workspace import build
 from tests.browser.driving import App, Visitor, click_cell, keyed, press, query_of, settled, text_of, wait_for
@@ -129,17 +130,42 @@ def test_a_run_takes_the_band_and_the_rule_that_are_shown(app: App, visitor: Vis
     page.get_by_role("option", name="licence").click()
     settled(page)
     press(page, "near_run")
-    wait_for(lambda: bool(jobs.jobs(app.workspace)))
-    asked = jobs.jobs(app.workspace)[0].settings
-    assert (asked["keep"], asked["threshold"], asked["ask_high"]) == ("licence", 0.82, 0.90), text_of(page)
+    (asked,) = finished(app, 1)
+    given = asked.settings
+    assert (given["keep"], given["threshold"], given["ask_high"]) == ("licence", 0.82, 0.90), text_of(page)
+    run = runs.current(Workspace(app.workspace).database, "near-duplicates")
+    assert run is not None and (run.settings["keep"], run.settings["threshold"]) == ("licence", 0.82)
+
+
+def finished(app: App, number: int) -> list[jobs.Job]:
+    """Wait until so many jobs are through, and give them, the newest first: each has to be done."""
+    wait_for(lambda: len(jobs.jobs(app.workspace)) == number and not jobs.active(app.workspace))
+    found = jobs.jobs(app.workspace)
+    assert [job.state for job in found] == ["done"] * number, found
+    return found
+
+
+def test_a_run_takes_sources_and_second_opinions(app: App, visitor: Visitor) -> None:
+    page = visitor.open("near-duplicates", view="Band")
+    keyed(page, "near_keep").get_by_role("combobox").click()
+    page.get_by_role("option", name="source").click()
+    settled(page)
+    keyed(page, "near_sources").get_by_role("combobox").click()
+    page.get_by_role("option", name="open_platypus.parquet").click()
+    page.keyboard.press("Escape")
+    settled(page)
+    page.get_by_text("Compare words and code, too").click()
+    settled(page)
+    press(page, "near_run")
+    asked = finished(app, 2)[0].settings
+    assert (asked["sources"], asked["opinions"]) == (["open_platypus.parquet"], True)
+    page = visitor.open("near-duplicates", view="Opinions")
+    expect(page.get_by_test_id("stMain")).to_contain_text("Both stay: missed by cosine")
 
 
 def test_a_preset_is_started_with_nothing_but_its_name(app: App, visitor: Visitor) -> None:
     page = visitor.open("near-duplicates", view="Band")
-    wait_for(lambda: not any(job.state in ("queued", "running") for job in jobs.jobs(app.workspace)))
-    page.reload()
-    settled(page)
     page.get_by_text("Platypus paper: drop at 0.80").click()
     settled(page)
     press(page, "near_run")
-    wait_for(lambda: jobs.jobs(app.workspace)[0].settings == {"preset": "paper"})
+    assert finished(app, 3)[0].settings == {"preset": "paper"}
