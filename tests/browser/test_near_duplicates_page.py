@@ -126,15 +126,22 @@ def test_a_person_cuts_a_pair_that_nobody_was_asked_about(app: App, visitor: Vis
 
 def test_a_run_takes_the_band_and_the_rule_that_are_shown(app: App, visitor: Visitor) -> None:
     page = visitor.open("near-duplicates", view="Band", low="0.82", high="0.90")
-    keyed(page, "near_keep").get_by_role("combobox").click()
-    page.get_by_role("option", name="licence").click()
-    settled(page)
+    pick(page, "near_keep", "licence")
     press(page, "near_run")
     (asked,) = finished(app, 1)
     given = asked.settings
     assert (given["keep"], given["threshold"], given["ask_high"]) == ("licence", 0.82, 0.90), text_of(page)
     run = runs.current(Workspace(app.workspace).database, "near-duplicates")
     assert run is not None and (run.settings["keep"], run.settings["threshold"]) == ("licence", 0.82)
+
+
+def pick(page: Page, key: str, option: str) -> None:
+    """Choose from a box that may lie below the fold: it would close again while the page scrolls to it."""
+    keyed(page, "near_run").scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    keyed(page, key).get_by_role("combobox").click()
+    page.get_by_role("option", name=option).first.click()
+    settled(page)
 
 
 def finished(app: App, number: int) -> list[jobs.Job]:
@@ -147,13 +154,9 @@ def finished(app: App, number: int) -> list[jobs.Job]:
 
 def test_a_run_takes_sources_and_second_opinions(app: App, visitor: Visitor) -> None:
     page = visitor.open("near-duplicates", view="Band")
-    keyed(page, "near_keep").get_by_role("combobox").click()
-    page.get_by_role("option", name="source").click()
-    settled(page)
-    keyed(page, "near_sources").get_by_role("combobox").click()
-    page.get_by_role("option", name="open_platypus.parquet").click()
+    pick(page, "near_keep", "source")
+    pick(page, "near_sources", "open_platypus.parquet")
     page.keyboard.press("Escape")
-    settled(page)
     page.get_by_text("Compare words and code, too").click()
     settled(page)
     press(page, "near_run")
