@@ -29,7 +29,12 @@ def views(workspace: Workspace) -> list[tuple[str, str, dict[str, str]]]:
     asked = {"seeds": {"method": "magicoder"}, "documents": {"state": "dropped"}}
     asked["harvest"] = {"from": "Installed packages"}
     found = [(name or "overview", name, asked.get(name, {})) for name in PAGES if name not in ("row", "run")]
-    for name, view in (("pairs", "Pairs"), ("band", "Band"), ("sources", "Sources")):
+    for name, view in (
+        ("pairs", "Pairs"),
+        ("band", "Band"),
+        ("sources", "Sources"),
+        ("opinions", "Opinions"),
+    ):
         found.append((f"near-duplicates-{name}", "near-duplicates", {"view": view}))
     found.append(("review-contamination", "review", {"kind": "decontaminate"}))
     first = next(iter(samples.stream(workspace.database, ("id",))), None)
