@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from curation import near_duplicates as step
@@ -167,6 +168,20 @@ def test_votes_come_to_what_a_full_run_gives(workspace: Workspace, rule: Setting
 def test_a_rule_that_cannot_decide_is_refused(workspace: Workspace, given: dict[str, Any], told: str) -> None:
     with pytest.raises(WrongInput, match=told):
         near_duplicates(workspace, settings_from(given))
+
+
+def test_more_pairs_than_memory_holds_are_told_before_they_fill_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = psutil.virtual_memory()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            step.psutil, "virtual_memory", lambda: free._replace(available=3 * step.BYTES_A_PAIR - 1)
+        )
+        with pytest.raises(WrongInput, match=r"3 pairs need about .* higher --floor and --threshold"):
+            near_duplicates(workspace, SURE)
+    near_duplicates(workspace, SURE)
+    assert states(workspace)["long"] == "kept"
 
 
 def test_a_floor_that_is_not_given_follows_what_is_looked_at() -> None:
