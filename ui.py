@@ -1062,10 +1062,9 @@ def _pick_bar(key: str, fields: set[str], clear: Sequence[str]) -> None:
 
 
 def band(
-    data: Mapping[str, Any], key: str, moved: Callable[[int, int], None], picked: Callable[[int, bool], None]
+    data: Mapping[str, Any], key: str, moved: Callable[[int, int], None], picked: Callable[[int], None]
 ) -> None:
-    """Show the pairs at each cosine with two handles; both callbacks get steps, `picked` also whether the bar
-    was chosen already."""
+    """Show the pairs at each cosine with two handles; both callbacks get steps."""
 
     def _moved() -> None:
         said = st.session_state[key].move
@@ -1075,7 +1074,7 @@ def band(
     def _picked() -> None:
         said = st.session_state[key].bin
         if said:
-            picked(int(said["step"]), bool(said["chosen"]))
+            picked(int(said["step"]))
 
     fixed = {name: value for name, value in data.items() if name not in ("low", "high")}
     shown = sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()

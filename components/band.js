@@ -43,7 +43,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const columns = piece("div", "columns");
   const most = Math.max(1, ...data.pairs);
   data.pairs.forEach((pairs, step) => {
-    const bar = piece("button", "bar" + (data.bin === step ? " chosen" : ""));
+    const bar = piece("button", "bar");
     bar.type = "button";
     bar.tabIndex = -1;
     bar.style.flexGrow = String(1000 * (steps[step + 1] - steps[step])); // a sum below 1 would not fill the width
@@ -53,7 +53,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const fill = piece("span", "fill");
     fill.style.height = pairs ? `${Math.max(1, (100 * pairs) / most)}%` : "0";
     bar.append(fill);
-    bar.onclick = () => setTriggerValue("bin", { step, chosen: data.bin === step, at: Date.now() });
+    bar.onclick = () => setTriggerValue("bin", { step, at: Date.now() });
     columns.append(bar);
   });
   plot.append(zone, columns);
@@ -121,7 +121,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     steps.forEach((one, step) => { if (Math.abs(one - cosine) < Math.abs(steps[best] - cosine)) best = step; });
     return best;
   };
-  for (const name of data.fixed ? [] : ["low", "high"]) {
+  for (const name of ["low", "high"]) {
     const handle = piece("div", `handle ${name}`);
     handle.tabIndex = 0;
     handle.setAttribute("role", "slider");
@@ -153,6 +153,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
     handles[name] = handle;
     plot.append(handle);
   }
-  root.replaceChildren(plot, ticks, ...(data.fixed ? [] : [told]));
+  root.replaceChildren(plot, ticks, told);
   draw();
 }

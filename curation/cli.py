@@ -365,11 +365,10 @@ def _add_review(commands: Any) -> None:
     pair.add_argument("left", metavar="LEFT", help="id of a sample, or its beginning")
     pair.add_argument("right", metavar="RIGHT", help="id of the other one")
     pair.add_argument("verdict", metavar="VERDICT", help="keep-both, keep-left, keep-right or drop-both")
-    pair.add_argument("--as", dest="person", metavar="NAME", default="me")
     pair.add_argument("--note", default="", metavar="T")
     undo = add_command(actions, "undo", "take your newest vote back", _review)
     undo.add_argument("item", metavar="ITEM", nargs="?", help="take back the vote on this item instead")
-    for parser in (vote, undo):
+    for parser in (vote, pair, undo):
         parser.add_argument(
             "--as", dest="person", type=_word, default="me", metavar="NAME", help="who votes (default: me)"
         )

@@ -191,7 +191,6 @@ def _band(browser: PairBrowser, used: dict[str, Any], budget: int) -> tuple[floa
     low = _step(browser, "low", used.get("ask_low") or used.get("threshold", Settings.threshold))
     high = max(low, _step(browser, "high", used.get("ask_high", SURE)))
     seconds, measured = ui.pace()
-    bin = st.query_params.get("bin", "")
     ui.band(
         {
             "steps": steps,
@@ -203,11 +202,10 @@ def _band(browser: PairBrowser, used: dict[str, Any], budget: int) -> tuple[floa
             "budget": int(budget),
             "pace": seconds,
             "measured": measured,
-            "bin": int(bin) if bin.isdecimal() and len(bin) < 4 else -1,
         },
         "near_band",
         moved=lambda low, high: ui.set_query(low=f"{steps[low]:.2f}", high=f"{steps[high]:.2f}"),
-        picked=lambda step, chosen: _read_bin(steps[step], chosen),
+        picked=lambda step: _read_bin(steps[step]),
     )
     st.caption(
         "Drag the handles, or use the arrow keys. A bar opens its pairs. Counted by the rule alone, on the "
@@ -225,11 +223,8 @@ def _step(browser: PairBrowser, parameter: str, default: float) -> int:
     return min(range(len(browser.steps)), key=lambda step: abs(browser.steps[step] - wanted))
 
 
-def _read_bin(cosine: float, chosen: bool) -> None:
-    if chosen:
-        ui.set_query(("bin", *PAGING))
-    else:
-        ui.set_query(PAGING, view="Pairs", bin=f"{cosine:.2f}", t=f"{cosine:.2f}")
+def _read_bin(cosine: float) -> None:
+    ui.set_query(PAGING, view="Pairs", bin=f"{cosine:.2f}", t=f"{cosine:.2f}")
 
 
 # --- reading it ---
@@ -269,9 +264,9 @@ def _meaning(browser: PairBrowser, threshold: float) -> None:
         f"**{found.pairs:,}** pairs in **{found.clusters:,}** clusters of {found.rows_in_clusters:,} rows; "
         f"the largest holds {found.largest_cluster:,}."
     ]
-    change = ui.what_if(browser).change(threshold)
     rows.append(f"The last run decided from **{browser.threshold:.2f}** on.")
     if abs(threshold - browser.threshold) > 1e-9:
+        change = ui.what_if(browser).change(threshold)
         rows[-1] += (
             f" From {threshold:.2f} on the rule alone would give back **{len(change.gained):,}** rows "
             f"and take out **{len(change.lost):,}** others."
