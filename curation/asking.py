@@ -57,6 +57,7 @@ class TeacherSettings:
     base_url: str = ""  # "": OPENAI_BASE_URL, else OpenAI's
     prompt: str = ""  # name or hash; "": the one in use
     temperature: float | None = 0.0  # recipes 1.3; None: not sent
+    top_p: float | None = None  # None: not sent
     max_tokens: int = 2_500  # recipes 1.3
     send_seed: bool = True  # some endpoints refuse the parameter
     token_field: str = "max_tokens"  # newer models of OpenAI want max_completion_tokens
@@ -90,13 +91,18 @@ class TeacherSettings:
         found: dict[str, Any] = {self.token_field: min(self.max_tokens, CONTEXT - tokens_in - ROOM)}
         if self.temperature is not None:
             found["temperature"] = self.temperature
+        if self.top_p is not None:
+            found["top_p"] = self.top_p
         if self.send_seed:
             found["seed"] = API_SEED
         return found
 
-    def call(self, prompt: Prompt, messages: Sequence[Mapping[str, str]], draw: str) -> Call:
+    def call(self, prompt: Prompt, messages: Sequence[Mapping[str, str]], draw: str, shift: int = 0) -> Call:
+        """Make a call. `shift` is added to the seed, so that an endpoint that heeds it draws anew."""
         about = sum(len(one["content"].encode("utf-8", "surrogatepass")) for one in messages)
         parameters = self.parameters(about // BYTES_PER_TOKEN)
+        if "seed" in parameters:
+            parameters["seed"] += shift
         return call_of(self.endpoint.base_url, self.model, prompt.hash, messages, parameters, draw)
 
 
@@ -115,6 +121,8 @@ def _check(asked: TeacherSettings) -> None:
         raise WrongInput(f"mode {asked.mode!r} is now or batch")
     if asked.temperature is not None and not 0 <= asked.temperature <= 2:
         raise WrongInput(f"--temperature {asked.temperature} must be between 0 and 2")
+    if asked.top_p is not None and not 0 < asked.top_p <= 1:
+        raise WrongInput(f"--top-p {asked.top_p} must be above 0 and at most 1")
     if asked.token_field not in ("max_tokens", "max_completion_tokens"):
         raise WrongInput(f"--token-field {asked.token_field!r} is max_tokens or max_completion_tokens")
     if (asked.price_in is None) != (asked.price_out is None):
@@ -171,6 +179,7 @@ class Asking:
     wanted: Sequence[str]  # ids of subjects, in order
     draws: int
     key: str | None
+    beside: Sequence[str] = ()  # ids of generations whose cost counts against the same budget
     limits: Limits = field(default_factory=Limits)
     open_teacher: Callable[[str, str | None, float, int], Teacher] = Teacher
 
@@ -364,10 +373,14 @@ class Asking:
     def _budget(self) -> Budget:
         """Give what is left to spend: living batches hold the worst case of their calls."""
         with self.db.reading() as connection:
-            used, held = calls.spent(connection, self.id), batches.reserved(connection, self.id)
+            ids = dict.fromkeys([self.id, *self.beside])
+            used = [calls.spent(connection, id) for id in ids]
+            held = [batches.reserved(connection, id) for id in ids]
         asked = self.settings
-        budget = Budget(asked.budget_tokens, asked.prices, asked.budget_money, *used)
-        budget.hold(*held)
+        spent = [sum(one) for one in zip(*used, strict=True)]
+        budget = Budget(asked.budget_tokens, asked.prices, asked.budget_money, *spent)
+        for one in held:
+            budget.hold(*one)
         return budget
 
     def _free(self, pages: Iterator[list[Call]]) -> Iterator[Call]:

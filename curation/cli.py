@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from curation import cli_frame
+from curation.cli_evolve import add_evolve_commands
 from curation.cli_frame import Answer, Parser, add_command, folder_of, marks_of, workspace_of
 from curation.cli_generate import add_generate_commands
 from curation.cli_insights import add_insights_command
@@ -29,7 +30,7 @@ def _import(args: argparse.Namespace, bar: Bar) -> Answer:
     from curation.import_samples import Settings, import_samples
 
     fields = FieldMap(args.instruction, args.input, args.response)
-    settings = Settings(args.name, args.licence, fields)
+    settings = Settings(args.name, args.licence, fields, args.round, args.parents)
     result = import_samples(workspace_of(args), args.file, settings, bar)
     notes = [*result.warnings, *_bad_rows(args.file, result.report)]
     return Answer({**result.report, **marks_of(result), "warnings": result.warnings}, notes)
@@ -218,6 +219,7 @@ def _parser() -> Parser:
     for add in (
         add_seed_commands,
         add_generate_commands,
+        add_evolve_commands,
         add_judge_commands,
         _add_import,
         _add_clean,
@@ -249,6 +251,9 @@ def _add_import(commands: Any) -> None:
         parser.add_argument(
             f"--{field}", metavar="F", help=f"column that holds the {field}, when it is not recognised"
         )
+    parser.add_argument("--round", type=int, metavar="N",
+                        help="the rows are round N of evolving another set: see --parents")  # fmt: skip
+    parser.add_argument("--parents", metavar="NAME", help="the set that they were evolved from")
     add_word_commands(actions)
 
 

@@ -68,7 +68,7 @@ def add_generate_commands(commands: Any) -> None:
     parser.add_argument("--draws", type=int, metavar="N", help="replies for each seed (default 1)")
     parser.add_argument("--name", help="label of the samples (default: the method)")
     add_teacher(parser)
-    _add_batch(parser)
+    add_batch(parser)
     add_budget(parser)
     parser.add_argument("--search", default="", help="only seeds with these words")
     for name in FACETS:
@@ -80,7 +80,9 @@ def add_generate_commands(commands: Any) -> None:
                         help="which seeds come first (default mixed)")  # fmt: skip
 
 
-def add_teacher(parser: argparse.ArgumentParser, most_tokens: int = 2_500) -> None:
+def add_teacher(
+    parser: argparse.ArgumentParser, most_tokens: int = 2_500, temperature: str = "0, as published"
+) -> None:
     """Add the options that say whom to ask, and how."""
     parser.add_argument("--model", help=f"as the endpoint calls it (default: {MODEL_VARIABLE})")
     parser.add_argument(
@@ -91,7 +93,7 @@ def add_teacher(parser: argparse.ArgumentParser, most_tokens: int = 2_500) -> No
         "teacher of your own: `transformers serve`, then http://localhost:8000/v1",
     )
     parser.add_argument("--prompt", metavar="NAME", help="its name or hash (default: the one in use)")
-    parser.add_argument("--temperature", type=float, metavar="T", help="default 0, as published")
+    parser.add_argument("--temperature", type=float, metavar="T", help=f"default {temperature}")
     parser.add_argument("--max-tokens", type=int, metavar="N", help=f"of a reply (default {most_tokens})")
     parser.add_argument("--token-field", choices=("max_tokens", "max_completion_tokens"),
                         help="what the endpoint calls that bound")  # fmt: skip
@@ -103,7 +105,8 @@ def add_teacher(parser: argparse.ArgumentParser, most_tokens: int = 2_500) -> No
     parser.add_argument("--deadline", type=float, metavar="S", help="seconds for one reply (default 120)")
 
 
-def _add_batch(parser: argparse.ArgumentParser) -> None:
+def add_batch(parser: argparse.ArgumentParser) -> None:
+    """Add the options of asking in batches."""
     parser.add_argument("--batch", action="store_true",
                         help="ask through the endpoint's batch API: answers come within a day, at OpenAI for "
                         "half the price, as it says; give the prices of a batch. Stop it and go on whenever "

@@ -9,6 +9,7 @@ from typing import Any
 
 from curation.atomic import atomic_write
 from curation.errors import WrongInput
+from curation.evolution_import import check_round, link_round
 from curation.formats import FieldMap, Parts, parts_of
 from curation.hub import read_hub_rows
 from curation.reading import FileRow, read_rows, sha256_of
@@ -31,6 +32,8 @@ class Settings:
     name: str | None = None  # label of the set; None: the base name of the file
     licence: str | None = None  # SPDX; None: unknown
     fields: FieldMap = field(default_factory=FieldMap)
+    round: int | None = None  # of an evolution that somebody else ran
+    parents: str | None = None  # the set that it evolved
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,23 @@ def import_samples(
 ) -> StageResult:
     """Import a file, or `hf:NAME[:SPLIT]`. Importing the same file again changes nothing.
 
-    Raises WrongInput when the file is not one of the known forms or has no usable row.
+    With `round` and `parents` its rows are linked to the set that they were evolved from, see
+    curation/evolution_import.py. Raises WrongInput when the file is not one of the known forms or has no
+    usable row, or there is no such set.
     """
     settings = settings or Settings()
+    if settings.round is not None or settings.parents is not None:
+        check_round(workspace, settings.round, settings.parents)
     source = _open(what)
+    result = _import(workspace, source, settings, show)
+    if settings.round is not None and settings.parents is not None:
+        name = settings.name or source.source
+        told = link_round(workspace, source.hash, name, settings.round, settings.parents, show)
+        result.report = {**result.report, "round": told}
+    return result
+
+
+def _import(workspace: Workspace, source: Source, settings: Settings, show: Progress) -> StageResult:
     db = workspace.database
     known = samples.file(db, source.hash)
     asked = {

@@ -29,10 +29,11 @@ class Placeholders:
 
     data: tuple[str, ...]  # text of strangers: needed, and between {begin} and {end} wherever it stands
     other: tuple[str, ...] = ()  # may be left out
+    ours: tuple[str, ...] = ()  # needed, too, wherever it stands
 
     @property
     def needed(self) -> tuple[str, ...]:
-        return (*self.data, "begin", "end")
+        return (*self.ours, *self.data, "begin", "end")
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -43,6 +44,9 @@ class Placeholders:
 METHODS: Mapping[str, Placeholders] = {
     "oss-instruct": Placeholders(data=("seed",), other=("language",)),
     "judge": Placeholders(data=("problem", "solution")),
+    "evolve": Placeholders(data=("instruction",), ours=("method",)),
+    "equality": Placeholders(data=("first", "second")),
+    "evolve-answer": Placeholders(data=("instruction",)),
 }
 
 

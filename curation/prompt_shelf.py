@@ -41,6 +41,14 @@ def prompt_for(workspace: Workspace, method: str, wanted: str | None) -> Prompt:
     raise WrongInput(f"There is no prompt {wanted!r} for {method}; there are {_names(known)}")
 
 
+def prompt_of_hash(workspace: Workspace, hash: str) -> Prompt:
+    """Give a prompt that was used, whether or not it still is. Raises WrongInput when it is gone."""
+    row = generations.find_prompt(workspace.database, hash)
+    if row is None:
+        raise WrongInput(f"The prompt {hash[:12]} is not in this workspace")
+    return _prompt(row)
+
+
 def write(workspace: Workspace, prompt: Prompt) -> Prompt:
     """Keep a prompt that a person wrote. Raises WrongInput when it lacks what its method needs."""
     check(prompt)

@@ -178,6 +178,10 @@ def find(db: Database, id: str) -> Row[Any] | None:
         return connection.execute(select(teacher_call).where(teacher_call.c.id == id)).first()
 
 
+def find_in(connection: Connection, id: str) -> Row[Any] | None:
+    return connection.execute(select(teacher_call).where(teacher_call.c.id == id)).first()
+
+
 def totals(connection: Connection, generation_id: str) -> Row[Any]:
     """Sum a generation's calls: calls, attempts, tokens_in, tokens_out, tokens_cached, lost_in, lost_out,
     answered, seconds (mean of those answered)."""

@@ -18,7 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from curation.errors import DamagedWorkspace, SourceUnavailable, WrongInput
 from curation.failpoints import failpoint
 
-HEAD = "0006"  # newest migration; a test holds it against curation/migrations
+HEAD = "0007"  # newest migration; a test holds it against curation/migrations
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 URL_VARIABLE = "WINNOW_DATABASE_URL"
 BUSY_SECONDS = 60.0  # how long a writer waits for another one

@@ -306,6 +306,22 @@ def item_of_sample(db: Database, sample_id: str) -> Row[Any] | None:
         ).first()
 
 
+def items_of_subject(connection: Connection, subject: str) -> list[Row[Any]]:
+    """Give method, call_id and repair_id of everything that was asked about a subject."""
+    item = generation_item.c
+    query = (
+        select(generation.c.method, item.call_id, item.repair_id)
+        .join(generation, generation.c.id == item.generation_id)
+        .where(item.subject == subject)
+    )
+    return list(connection.execute(query))
+
+
+def prompt_name(connection: Connection, hash: str) -> str:
+    """Give the name of a prompt; "" for one that is gone."""
+    return connection.execute(select(prompt.c.name).where(prompt.c.hash == hash)).scalar() or ""
+
+
 def stream_items(db: Database, id: str, states: Sequence[str]) -> Iterator[Row[Any]]:
     """Give a generation's items in some states, with request and reply of the call that decided, by pages."""
     c, t = generation_item.c, teacher_call.c

@@ -92,13 +92,22 @@ def flagged(connection: Connection, generation_id: str) -> set[str]:
 def candidates(db: Database, name: str | None, method: str | None) -> list[str]:
     """Give the ids of the samples of a set and a method (None: any) in import order, without those that a
     stage has dropped or a person rejects: a judge's word on them would change nothing."""
+    with db.reading() as connection:
+        return list(candidate_seqs(connection, name, method).values())
+
+
+def candidate_seqs(
+    connection: Connection, name: str | None, method: str | None = None, without: str | None = None
+) -> dict[int, str]:
+    """Give the same as {seq: id}; `without`: not those of this method."""
     place = sample_place.c
     query = select(sample.c.id, sample.c.seq).join(sample_place, place.seq == sample.c.seq)
     query = query.where(place.place != "dropped")
     for column, wanted in ((place.name, name), (place.method, method)):
         if wanted is not None:
             query = query.where(column == wanted)
-    with db.reading() as connection:
-        rejected = sample_words.rejected(connection)
-        found = connection.execute(query.order_by(sample.c.seq))
-        return [str(row.id) for row in found if row.seq not in rejected]
+    if without is not None:
+        query = query.where(place.method != without)
+    rejected = sample_words.rejected(connection)
+    found = connection.execute(query.order_by(sample.c.seq))
+    return {int(row.seq): str(row.id) for row in found if row.seq not in rejected}

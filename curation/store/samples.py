@@ -10,7 +10,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 from curation.records import Sample
 from curation.store import places, runs, search
 from curation.store.database import Database
-from curation.store.tables import sample, seed, source_file
+from curation.store.tables import sample, sample_place, seed, source_file
 
 PAGE = 1_000  # rows a query fetches at a time; bounds memory, not a result
 
@@ -59,6 +59,15 @@ def read(db: Database, seqs: Sequence[int]) -> list[Row[Any]]:
             for row in connection.execute(select(sample).where(sample.c.seq.in_(page))):
                 found[row.seq] = row
     return [found[int(seq)] for seq in seqs]
+
+
+def whole(connection: Connection, seqs: Sequence[int]) -> list[Row[Any]]:
+    """Give these samples whole, in no order."""
+    found: list[Row[Any]] = []
+    for start in range(0, len(seqs), PAGE):
+        page = [int(seq) for seq in seqs[start : start + PAGE]]
+        found += connection.execute(select(sample).where(sample.c.seq.in_(page)))
+    return found
 
 
 def all_seqs(connection: Connection) -> list[int]:
@@ -144,6 +153,33 @@ def find(db: Database, id: str) -> Row[Any] | None:
 def seq_of(connection: Connection, id: str) -> int | None:
     """Give the number of the sample of this id."""
     return connection.execute(select(sample.c.seq).where(sample.c.id == id)).scalar()
+
+
+def of_file(connection: Connection, file_hash: str) -> list[Row[Any]]:
+    """Give the samples that came from one file, whole, in its order."""
+    query = select(sample).where(sample.c.file_hash == file_hash).order_by(sample.c.seq)
+    return list(connection.execute(query))
+
+
+def of_set(connection: Connection, name: str) -> list[Row[Any]]:
+    """Give the samples of a set, whole, in import order."""
+    query = select(sample).where(sample.c.name == name).order_by(sample.c.seq)
+    return list(connection.execute(query))
+
+
+def has_set(connection: Connection, name: str) -> bool:
+    query = select(sample_place.c.seq).where(sample_place.c.name == name).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def ids_of(connection: Connection, seqs: Sequence[int]) -> dict[int, str]:
+    """Give the ids of these samples, by number."""
+    found: dict[int, str] = {}
+    for start in range(0, len(seqs), PAGE):
+        page = [int(seq) for seq in seqs[start : start + PAGE]]
+        rows = connection.execute(select(sample.c.seq, sample.c.id).where(sample.c.seq.in_(page)))
+        found |= {int(row.seq): str(row.id) for row in rows}
+    return found
 
 
 def by_id(connection: Connection, ids: Sequence[str]) -> dict[str, Row[Any]]:

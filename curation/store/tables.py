@@ -259,7 +259,8 @@ generation_item = Table(
     metadata,
     Column("generation_id", Text, ForeignKey("generation.id"), primary_key=True),
     Column("position", Integer, primary_key=True),  # order in which they were wanted
-    Column("subject", Text, nullable=False),  # id of the seed, or of the sample that is judged
+    # Id of the seed, of the sample that is judged, or of the step of an evolution.
+    Column("subject", Text, nullable=False, index=True),
     Column("draw", Integer, nullable=False),
     Column("call_id", Text, nullable=False, index=True),
     Column("repair_id", Text),  # the call that asked for the same answer in the right form
@@ -342,6 +343,67 @@ judgement = Table(
     Column("score", Float, nullable=False),
     Column("difficulty", Float),
     Column("reason", Text, nullable=False),
+)
+
+# One way of evolving a set: teacher, prompts, parameters, heuristics, checks. Its steps grow, it stays.
+evolution = Table(
+    "evolution",
+    metadata,
+    Column("id", Text, primary_key=True),  # digest of the settings
+    Column("name", Text, nullable=False),  # label of the samples it makes
+    Column("parents", Text),  # the set that was evolved; NULL: every sample
+    Column("kind", Text, nullable=False),  # evolved | preview (makes no samples) | imported
+    Column("model", Text, nullable=False),  # "" where nobody knows
+    Column("settings", JSON, nullable=False),
+    Column("paused", Text),  # why it stands still, for people; NULL: it does not
+    Column("created_at", Text, nullable=False),
+    Column("worked_at", Text, nullable=False),
+)
+
+# One attempt to evolve a task: an edge of the family tree, whether or not it bore a sample.
+evolution_step = Table(
+    "evolution_step",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("evolution_id", Text, ForeignKey("evolution.id"), nullable=False),
+    # The sample that the tree grows from, and the one that was rewritten; of an imported row whose parent was
+    # not recognised the row itself, and NULL.
+    Column("root", Number, ForeignKey("sample.seq"), nullable=False),
+    Column("parent", Number, ForeignKey("sample.seq"), index=True),
+    Column("round", Integer, nullable=False),  # from 1
+    Column("redo", Integer, nullable=False),  # 0: the first attempt of this round
+    Column("heuristic", Text),  # NULL: nobody knows
+    Column("phase", Text, nullable=False),  # what it waits for, or was decided in: rewrite | compare | answer
+    Column("state", Text, nullable=False),  # waiting | kept | rejected | failed
+    Column("rule", Text),  # of a rejected or failed one
+    Column("evidence", JSON, nullable=False),
+    Column("overruled", JSON, nullable=False),  # rules that a person set aside for this step
+    Column("task", Text),  # as it was rewritten; NULL before
+    Column("rewrite_call", Text),
+    Column("compare_call", Text),
+    Column("answer_call", Text),
+    Column("child", Number, ForeignKey("sample.seq"), index=True),  # the sample that was made
+    Column("parent_cosine", Float),  # of the two tasks; NULL: not measured
+    Column("cut", Text),  # pruned | redone (another attempt stands in its place); NULL: it is alive
+    Column("cut_by", Text),
+    Index("ix_evolution_step_tree", "evolution_id", "root", "round", "redo"),
+    # What rounds are counted by: read from the index alone.
+    Index("ix_evolution_step_counts", "evolution_id", "round", "state", "heuristic", "rule", "cut", "phase",
+          "root"),
+)  # fmt: skip
+
+# What a model trained on the rounds so far scored on a held-out set. The newest of a round counts.
+evolution_score = Table(
+    "evolution_score",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("evolution_id", Text, ForeignKey("evolution.id"), nullable=False, index=True),
+    Column("round", Integer, nullable=False),  # 0: the seed set alone
+    Column("benchmark", Text, nullable=False),
+    Column("score", Float),  # percent; NULL: taken back
+    Column("person", Text, nullable=False),
+    Column("at", Text, nullable=False),
 )
 
 # What a person said of a sample before any stage: the newest row of a sample counts.

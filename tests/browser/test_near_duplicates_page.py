@@ -148,7 +148,7 @@ def finished(app: App, number: int) -> list[jobs.Job]:
     """Wait until so many jobs are through, and give them, the newest first: each has to be done."""
     wait_for(lambda: len(jobs.jobs(app.workspace)) == number and not jobs.active(app.workspace))
     found = jobs.jobs(app.workspace)
-    assert [job.state for job in found] == ["done"] * number, found
+    assert [job.state for job in found] == ["done"] * number, [(job.message, job.settings) for job in found]
     return found
 
 
