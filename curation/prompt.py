@@ -68,8 +68,7 @@ class Prompt:
 
 def check(prompt: Prompt) -> None:
     """Raise WrongInput with one line about the first thing that would make calls with this prompt useless."""
-    if prompt.method not in METHODS:
-        raise WrongInput(f"no such method: {prompt.method}; prompts are for {' and '.join(METHODS)}")
+    _check_method(prompt.method)
     for one in fields(prompt):
         _check_text(one.name, getattr(prompt, one.name))
     for name in ("name", "user"):
@@ -87,6 +86,12 @@ def check(prompt: Prompt) -> None:
     if missing := [name for name in placeholders.needed if name not in found]:
         raise WrongInput(f"the user text lacks {_in_braces(missing)}; add what is missing")
     _check_order(found, placeholders)
+
+
+def _check_method(method: str) -> None:
+    if method not in METHODS:
+        *others, last = METHODS
+        raise WrongInput(f"no such method: {method}; prompts are for {', '.join(others)} and {last}")
 
 
 def _check_text(name: str, text: str) -> None:
@@ -182,8 +187,7 @@ def delimiters(tag: str, word: str = "seed") -> tuple[str, str]:
 
 def shipped(method: str) -> list[Prompt]:
     """List the prompts that come with Winnow for a method, the default first; WrongInput for another one."""
-    if method not in METHODS:
-        raise WrongInput(f"no such method: {method}; prompts are for {' and '.join(METHODS)}")
+    _check_method(method)
     file = SHIPPED / f"{method.replace('-', '_')}.toml"
     texts = tomllib.loads(file.read_text(encoding="utf-8"))["prompt"]
     return [

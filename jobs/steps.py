@@ -38,7 +38,9 @@ def _run_import(workspace: Workspace, given: dict[str, Any], show: Show) -> Outc
     from curation.import_samples import import_samples
 
     columns = FieldMap(*(given.get(name) for name in ("instruction", "input", "response")))
-    settings = ImportSettings(given.get("name"), given.get("licence"), columns)
+    settings = ImportSettings(
+        given.get("name"), given.get("licence"), columns, given.get("round"), given.get("parents")
+    )
     result = import_samples(workspace, given["file"], settings, show)
     bad = sum(result.report["rejected"].values())
     return _outcome(result, [f"{bad:,} rows could not be used"] if bad else [])
@@ -93,6 +95,40 @@ def _run_judge(workspace: Workspace, given: dict[str, Any], show: Show) -> Outco
     settings = settings_of(given)
     result = judge(workspace, settings, key_for(workspace.folder, settings.endpoint), show)
     return _outcome(result, _paused(result.report))
+
+
+def _run_evolve(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.evolve import evolve, settings_of
+    from jobs.keys import key_for
+
+    settings = settings_of(given)
+    result = evolve(workspace, settings, key_for(workspace.folder, settings.endpoint), show)
+    return _outcome(result, _paused(result.report))
+
+
+def _run_evolve_preview(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.evolve import preview, settings_of
+    from jobs.keys import key_for
+
+    settings = settings_of(given)
+    result = preview(workspace, settings, key_for(workspace.folder, settings.endpoint), show)
+    return _outcome(result, _paused(result.report))
+
+
+def _run_evolve_redo(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.evolution_branch import endpoint_of, redo
+    from jobs.keys import key_for
+
+    step, person = given.pop("step"), given.pop("person", "me")
+    key = key_for(workspace.folder, endpoint_of(workspace, step))
+    result = redo(workspace, step, key, given, person, show)
+    return _outcome(result, _paused(result.report))
+
+
+def _run_likeness(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
+    from curation.parent_likeness import measure_likeness
+
+    return {"ok": True, "report": measure_likeness(workspace, given["evolution"], show), "warnings": []}
 
 
 def _run_clean(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
@@ -205,10 +241,20 @@ def _asked_about(settings: Settings) -> str:
     return f"Ask {settings.get('model')} about {number:,} seeds" if number else f"Ask {settings.get('model')}"
 
 
+def _evolved(settings: Settings) -> str:
+    rounds = int(settings.get("rounds") or 3)
+    about = settings.get("parents") or "samples"
+    return f"Evolve {about}: {rounds} {'round' if rounds == 1 else 'rounds'}"
+
+
 TEACHER = (
     "model", "base_url", "prompt", "temperature", "max_tokens", "send_seed", "token_field", "retry_failed",
     "budget_tokens", "price_in", "price_out", "budget_money", "concurrency", "deadline", "mode", "batch_size",
     "give_up_batches",
+)  # fmt: skip
+EVOLVE = (
+    *TEACHER, "top_p", "name", "parents", "ids", "limit", "rounds", "heuristics", "compares", "checks",
+    "random_seed",
 )  # fmt: skip
 NEAR = (
     "threshold", "floor", "text", "keep", "sources", "budget", "ask_low", "ask_high", "model", "preset",
@@ -222,7 +268,7 @@ STEPS: dict[str, Step] = {
     ),
     "import": Step(
         lambda given: f"Import {_base_name(given)}",
-        ("file", "name", "licence", "instruction", "input", "response"),
+        ("file", "name", "licence", "instruction", "input", "response", "round", "parents"),
         _run_import,
         ("file",),
     ),
@@ -259,6 +305,25 @@ STEPS: dict[str, Step] = {
         (*TEACHER, "name", "method", "ids", "limit", "repair"),
         _run_judge,
         ("model",),
+    ),
+    "evolve": Step(_evolved, EVOLVE, _run_evolve),
+    "evolve-preview": Step(
+        lambda given: f"Preview {len(given.get('ids') or ()):,} samples",
+        EVOLVE,
+        _run_evolve_preview,
+        ("ids",),
+    ),
+    "evolve-redo": Step(
+        lambda given: "Redo a branch",
+        ("step", "person", "budget_tokens", "retry_failed"),
+        _run_evolve_redo,
+        ("step",),
+    ),
+    "likeness": Step(
+        lambda given: "Compare evolved tasks with their parents",
+        ("evolution",),
+        _run_likeness,
+        ("evolution",),
     ),
     "clean": Step(lambda given: "Drop exact duplicates", ("rule",), _run_clean),
     "near-duplicates": Step(lambda given: "Find near-duplicates", NEAR, _run_near_duplicates),

@@ -59,7 +59,8 @@ def test_what_can_be_sent_is_let_through(prompt: Prompt) -> None:
     ({"repair": "a\udc00"}, "the repair text cannot be sent: character 2 is half of one (U+DC00)"),
     ({"name": " "}, "the name of a prompt is empty"),
     ({"user": " \n"}, "the user of a prompt is empty"),
-    ({"method": "evolve"}, "no such method: evolve; prompts are for oss-instruct and judge"),
+    ({"method": "guess"}, "no such method: guess; prompts are for oss-instruct, judge, evolve, equality and"),
+    ({"method": "evolve", "user": "{begin}{instruction}{end}"}, "the user text lacks {method};"),
 ])  # fmt: skip
 def test_a_prompt_that_would_waste_calls_is_refused(changes: dict[str, str], says: str) -> None:
     with pytest.raises(WrongInput) as caught:
@@ -92,22 +93,32 @@ def test_each_file_of_prompts_belongs_to_a_method_and_its_names_differ() -> None
     assert sorted(file.stem for file in SHIPPED.iterdir()) == sorted(m.replace("-", "_") for m in METHODS)
     assert [prompt.name for prompt in OSS_INSTRUCT] == ["oss_instruct", "oss_instruct_short"]
     assert len({prompt.name for prompt in ALL}) == len({prompt.hash for prompt in ALL}) == len(ALL)
-    with pytest.raises(WrongInput, match="no such method: evolve"):
-        shipped("evolve")
+    with pytest.raises(WrongInput, match="no such method: guess"):
+        shipped("guess")
 
 
 @pytest.mark.parametrize("prompt", ALL, ids=lambda prompt: prompt.name)
 def test_a_shipped_prompt_is_whole_and_asks_for_what_is_parsed(prompt: Prompt) -> None:
-    assert prompt.system and prompt.repair
     assert "\\" not in prompt.system + prompt.user + prompt.repair  # a line that was meant to go on
     if prompt.method == "oss-instruct":
+        assert prompt.system and prompt.repair
         assert {"[Problem Description]", "[Solution]"} <= set(prompt.user.split("\n"))
         assert "[Problem Description]" in prompt.repair and "[Solution]" in prompt.repair
         assert "self-contained" in prompt.user and "data" in prompt.user
-    else:
+    elif prompt.method == "judge":
+        assert prompt.system and prompt.repair
         user = filled(prompt, problem="P", solution="S", begin="<a>", end="</a>")
         assert '\n{"score": n, "difficulty": n, "reason": "..."}' in user
         assert "<a>\nP\n</a>" in user and "<a>\nS\n</a>" in user
+    elif prompt.method == "equality":
+        user = filled(prompt, first="F", second="S", begin="<a>", end="</a>")
+        assert user.index("<a>\nF\n</a>") < user.index("<a>\nS\n</a>")
+        assert "Equal or Not Equal" in user and "Equal or Not Equal" in prompt.repair
+    else:
+        more = {"method": "M"} if prompt.method == "evolve" else {}
+        user = filled(prompt, instruction="I", begin="<a>", end="</a>", **more)
+        assert "<a>\nI\n</a>" in user
+        assert not prompt.repair  # what is no task, or no answer, is eliminated by a rule
 
 
 def test_the_hash_names_the_texts_and_not_the_name() -> None:
