@@ -31,6 +31,8 @@ def _menu() -> dict[str, list["st.Page"]]:  # type: ignore[name-defined]
             page("generate", "Generate", "auto_awesome"),
             page("replies", "Replies", "forum", visibility="hidden"),
             page("prompts", "Prompt bench", "compare"),
+            page("evolve", "Evolve", "trending_up"),
+            page("trees", "Family trees", "account_tree"),
             page("import", "Import", "upload_file"),
             page("samples", f"Samples{_count(rows)}", "table_rows"),
             page("row", "Row", "article", visibility="hidden"),

@@ -22,6 +22,7 @@ import streamlit as st
 
 import jobs
 from curation import assemble, near_duplicates, review, review_pace
+from curation.budget import TOKENS
 from curation.endpoint import default_endpoint, read_endpoint
 from curation.errors import CurationError, DamagedWorkspace
 from curation.errors import WrongInput as WrongInput
@@ -48,6 +49,8 @@ PAGES = {
     "generate": "pages/create/generate.py",
     "replies": "pages/create/replies.py",
     "prompts": "pages/create/prompts.py",
+    "evolve": "pages/create/evolve.py",
+    "trees": "pages/create/trees.py",
     "samples": "pages/create/samples.py",
     "clean": "pages/curate/clean.py",
     "near-duplicates": "pages/curate/near_duplicates.py",
@@ -888,6 +891,97 @@ def show_fact(label: str, value: str, more: str = "") -> None:
         st.markdown(f"#### {plain(value)}")
         if more:
             st.caption(plain(more))
+
+
+# --- asking a teacher ----------------------------------------------------------------------------
+
+DEAREST = 1e5  # price of a million tokens that can be entered
+LOCAL = (
+    "A teacher of your own: `transformers serve MODEL`, then http://localhost:8000/v1; vLLM, Ollama "
+    "and others speak the same language."
+)
+
+
+def ask_connection(key: str, before: Any = None) -> dict[str, Any]:
+    """Ask for endpoint, model and key of a teacher; what `before` (a generation) used stands there."""
+    left, middle, right = st.columns([1.5, 1, 1])
+    with left:
+        base_url = st.text_input(
+            "Endpoint",
+            value=(before and before.endpoint) or os.environ.get("OPENAI_BASE_URL", ""),
+            placeholder="https://api.openai.com/v1",
+            key=f"{key}_url",
+            max_chars=2_000,
+            help="Any OpenAI-compatible address. " + LOCAL,
+        ).strip()
+    with middle:
+        model = st.text_input(
+            "Model",
+            value=(before and before.model) or os.environ.get("OPENAI_MODEL", ""),
+            placeholder="as the endpoint calls it",
+            key=f"{key}_model",
+            max_chars=200,
+        ).strip()
+    with right:
+        st.text_input(
+            "API key",
+            type="password",
+            key=f"{key}_key",
+            on_change=hold_key,
+            args=(f"{key}_key", base_url),
+            help="Kept in this app's memory, sent to this endpoint's host and to no other, gone when the app "
+            "ends.",
+            placeholder="none needed" if not base_url else "",
+            max_chars=4_000,
+        )
+        key_note(base_url)
+    return {"base_url": base_url, "model": model}
+
+
+def ask_budget(key: str, before: Any = None) -> dict[str, Any]:
+    """Ask what a teacher may take: tokens, and money where prices are entered."""
+    columns = st.columns(4)
+    tokens = columns[0].number_input(
+        "Token budget",
+        1_000,
+        10**12,
+        TOKENS,
+        50_000,
+        key=f"{key}_tokens",
+        help="Tokens in and out of this generation in all. Each call's worst case is set aside before it "
+        "is sent, so it is never passed: the run pauses and can go on.",
+    )
+    prices = [
+        column.number_input(
+            f"Price of 1M tokens {way}",
+            0.0,
+            DEAREST,
+            _price_before(before, way),
+            key=f"{key}_price_{way}",
+            placeholder="not entered",
+            format="%.4f",
+        )
+        for column, way in zip(columns[1:3], ("in", "out"), strict=True)
+    ]
+    money = columns[3].number_input(
+        "Money budget",
+        0.0,
+        1e9,
+        None,
+        key=f"{key}_money",
+        disabled=None in prices,
+        placeholder="needs both prices",
+    )
+    told: dict[str, Any] = {"budget_tokens": int(tokens)}
+    if None not in prices:
+        told |= {"price_in": prices[0], "price_out": prices[1]} | ({"budget_money": money} if money else {})
+    return told
+
+
+def _price_before(before: Any, way: str) -> float | None:
+    """Give the price of the last time, as endpoint and model stand there: else a reload takes money away."""
+    price = before.settings.get(f"price_{way}") if before else None
+    return min(float(price), DEAREST) if price is not None else None
 
 
 # --- facets and code -----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from curation.elimination import EMPTY_TASK, RULES
 from curation.endpoint import Endpoint, read_endpoint
 from curation.errors import WrongInput
 from curation.evolve import Evolving, Prompts, Settings, settings_of
-from curation.evolve_calls import CALLS, Making, sample_of
+from curation.evolve_calls import CALLS, Making, sample_of, task_of, words_of
 from curation.prompt_shelf import prompt_of_hash
 from curation.stage import Progress, StageResult, silent
 from curation.store import calls, evolutions, sample_words, samples
@@ -122,15 +122,14 @@ def keep_anyway(workspace: Workspace, id: str, person: str = "me") -> Done:
     }
     with workspace.database.transaction() as connection:
         if step.phase == ANSWER:
-            child = _answered(connection, workspace, step)
-            evolutions.change(connection, [{**told, "state": KEPT, "child": child}])
+            evolutions.change(connection, [{**told, "state": KEPT, **_answered(connection, step)}])
         else:
             evolutions.change(connection, [{**told, "state": WAITING, "phase": ANSWER}])
     what = "it is a sample now" if step.phase == ANSWER else "the next run asks for its answer"
     return Done(step.id, True, f"Kept in spite of the rule: {what}")
 
 
-def _answered(connection: Connection, workspace: Workspace, step: Row[Any]) -> int:
+def _answered(connection: Connection, step: Row[Any]) -> dict[str, Any]:
     """Make the sample of an answer that is on record."""
     call = calls.find_in(connection, step.answer_call)
     said = outcome_in(call).completion if call is not None else None
@@ -140,11 +139,11 @@ def _answered(connection: Connection, workspace: Workspace, step: Row[Any]) -> i
     subject = evolutions.subjects(connection, [step.id])[step.id]
     prompts = evolution.settings.get("prompts", {})
     making = Making(evolution.id, evolution.name, True, rewrite_prompt=prompts.get(CALLS[REWRITE], ""))
-    child = sample_of(subject, said.content.strip(), call, making, {})
+    answer = said.content.strip()
+    child = sample_of(subject, answer, call, making, {})
     samples.add(connection, [child])
     seq = samples.seq_of(connection, child.id)
-    assert seq is not None
-    return seq
+    return {"child": seq, **words_of(task_of(subject), step.task, answer)}
 
 
 def endpoint_of(workspace: Workspace, id: str) -> Endpoint:

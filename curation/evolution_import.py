@@ -9,6 +9,7 @@ from typing import Any
 from curation.elimination import answer_fault, task_fault
 from curation.errors import WrongInput
 from curation.evolution_report import report_of
+from curation.evolve_calls import words_of
 from curation.parent_links import Link, links
 from curation.records import digest, question_of
 from curation.stage import Progress, Report, silent
@@ -81,7 +82,7 @@ def _step(
         "phase": ANSWER, "state": KEPT if found is None else REJECTED,
         "rule": None if found is None else found.rule,
         "evidence": {"link": told, **({} if found is None else found.evidence)}, "task": task,
-        "child": child.seq,
+        "child": child.seq, **words_of(None if parent is None else before, task, child.response),
     }  # fmt: skip
 
 

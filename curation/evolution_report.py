@@ -126,7 +126,7 @@ def _line(round: int, heuristic: str | None, rows: Sequence[Row[Any]]) -> Line:
 
 
 def round_report(workspace: Workspace, id: str) -> RoundReport:
-    """Measure rounds and their heuristics: what the page shows. Reads every text once."""
+    """Measure rounds and their heuristics: what the page shows. No text is read."""
     db = workspace.database
     with db.reading() as connection:
         rows = evolutions.counts(connection, id)
@@ -182,7 +182,7 @@ class _Seen:
         self, used: Sequence[Row[Any]], texts: Sequence[Row[Any]], judged: Sequence[Row[Any]]
     ) -> None:
         self.used, self.judged = used, judged
-        self.lengths = [(row.round, row.heuristic, row.parent_cosine, *_lengths(row)) for row in texts]
+        self.texts = texts
 
     def fill(self, line: Line) -> Line:
         """Give a line with what was measured of its steps."""
@@ -191,17 +191,18 @@ class _Seen:
             return round == line.round and line.heuristic in ("", heuristic)
 
         used = [row for row in self.used if fits(row.round, row.heuristic)]
-        found = [one[2:] for one in self.lengths if fits(one[0], one[1])]
+        found = [row for row in self.texts if fits(row.round, row.heuristic)]
         hard = [float(row.difficulty) for row in self.judged if fits(row.round, row.heuristic)]
-        before = [one[1] for one in found if one[1] is not None]
-        cosines = [one[0] for one in found if one[0] is not None]
-        grown = [one[2] / one[1] for one in found if one[1]]
+        before = [row.words_before for row in found if row.words_before is not None]
+        cosines = [row.parent_cosine for row in found if row.parent_cosine is not None]
+        grown = [row.words / row.words_before for row in found if row.words_before and row.words is not None]
         more: dict[str, Any] = {
             "tokens_in": sum(int(row.tokens_in) for row in used),
             "tokens_out": sum(int(row.tokens_out) for row in used),
             "calls": sum(int(row.calls) for row in used),
-            "words_before": _middle(before), "words": _middle([one[2] for one in found]),
-            "answer_words": _middle([one[3] for one in found]), "growth": _middle(grown),
+            "words_before": _middle(before), "growth": _middle(grown),
+            "words": _middle([row.words for row in found if row.words is not None]),
+            "answer_words": _middle([row.answer_words for row in found if row.answer_words is not None]),
             "difficulty": fmean(hard) if hard else None, "judged": len(hard),
             "alike": sum(one >= ALIKE for one in cosines) if cosines else None, "measured": len(cosines),
         }  # fmt: skip
@@ -210,13 +211,3 @@ class _Seen:
 
 def _middle(values: Sequence[float]) -> float | None:
     return float(median(values)) if values else None
-
-
-def _lengths(row: Row[Any]) -> tuple[int | None, int, int]:
-    """Count words of the parent's task (None: not known), the new task and its answer."""
-    old = None if row.old is None else _words(row.old) + _words(row.old_input)
-    return old, _words(row.new), _words(row.answer)
-
-
-def _words(text: str) -> int:
-    return len(text.split())

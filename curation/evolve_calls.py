@@ -240,8 +240,19 @@ class Answering(_OfSteps):
         flags = _flags(step.task, answer)
         child = sample_of(step, answer, one.call, self.making, flags)
         made.append(child)
-        ready = {"id": step.id, "state": KEPT, "rule": None, "evidence": {}, "child": child.id, **called}
+        ready = {
+            "id": step.id, "state": KEPT, "rule": None, "evidence": {}, "child": child.id, **called,
+            **words_of(task_of(step), step.task, answer),
+        }  # fmt: skip
         return ready, Decided(one.item.position, KEPT, flags=flags, sample_id=child.id, parser=READER)
+
+
+def words_of(before: str | None, task: str, answer: str) -> dict[str, int | None]:
+    """Count the words that a report tells of: of the old task (None: not known), the new one, its answer."""
+    return {
+        "words_before": None if before is None else len(before.split()), "words": len(task.split()),
+        "answer_words": len(answer.split()),
+    }  # fmt: skip
 
 
 def sample_of(

@@ -572,7 +572,7 @@ def test_no_sample_is_one_clear_message(tmp_path: Path) -> None:
 
 def test_the_job_takes_every_setting_that_is_a_person_s(tasks: EvolvingSet) -> None:
     for step in ("evolve", "evolve-preview"):
-        check(step, {"model": "m"})
+        check(step, {"model": "m", "ids": ["a"]})
         known = set(STEPS[step].knows)
         ours = set(Settings.__dataclass_fields__) - {"poll"}
         assert ours <= known, ours - known

@@ -86,7 +86,7 @@ def add_steps(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None
     fresh: dict[str, Any] = {
         "phase": REWRITE, "state": WAITING, "rule": None, "evidence": {}, "overruled": [], "task": None,
         "rewrite_call": None, "compare_call": None, "answer_call": None, "child": None, "cut": None,
-        "cut_by": None, "parent_cosine": None,
+        "cut_by": None, "parent_cosine": None, "words_before": None, "words": None, "answer_words": None,
     }  # fmt: skip
     if rows:
         statement = insert_or_ignore(evolution_step).on_conflict_do_nothing(index_elements=["id"])
@@ -149,6 +149,15 @@ def attempts(connection: Connection, id: str, round: int) -> dict[int, tuple[int
         .group_by(step.root)
     )
     return {int(root): (int(number), bool(alive)) for root, number, alive in connection.execute(query)}
+
+
+def decided_roots(connection: Connection, id: str, round: int) -> set[int]:
+    """Give the roots whose attempt of a round was decided, or cut by a person."""
+    is_decided = (step.state != WAITING) | (func.coalesce(step.cut, "") == PRUNED)
+    query = select(step.root).where(step.evolution_id == id, step.round == round, is_decided)
+    return {
+        int(root) for root in connection.execute(query.where(func.coalesce(step.cut, "") != REDONE)).scalars()
+    }
 
 
 def newest_children(connection: Connection, id: str, before: int) -> dict[int, list[int]]:
@@ -226,23 +235,31 @@ def counts(connection: Connection, id: str) -> list[Row[Any]]:
 
 
 def measured(connection: Connection, id: str) -> list[Row[Any]]:
-    """Give round, heuristic and lengths of everything that was kept and not cut: characters and words of
-    parent, child and answer are counted from the texts by the caller; the parent's is None where unknown."""
-    parent, child = sample.alias("parent"), sample.alias("child")
+    """Give round, heuristic, words_before (None: not known), words, answer_words and parent_cosine (None: not
+    measured) of everything that lives."""
+    columns = (
+        step.round, step.heuristic, step.words_before, step.words, step.answer_words, step.parent_cosine
+    )  # fmt: skip
+    query = select(*columns).where(step.evolution_id == id, step.state == KEPT, step.cut.is_(None))
+    return list(connection.execute(query))
+
+
+def costs(connection: Connection, id: str, most: int) -> list[Row[Any]]:
+    """Give tokens_in, tokens_out and seconds of the newest steps that were decided, all calls of each."""
+    call, item = teacher_call.c, generation_item.c
     query = (
         select(
-            step.round,
-            step.heuristic,
-            step.parent_cosine,
-            step.child,
-            parent.c.instruction.label("old"),
-            parent.c.input.label("old_input"),
-            child.c.instruction.label("new"),
-            child.c.response.label("answer"),
+            func.sum(call.tokens_in + call.lost_in).label("tokens_in"),
+            func.sum(call.tokens_out + call.lost_out).label("tokens_out"),
+            func.coalesce(func.sum(call.seconds), 0.0).label("seconds"),
         )
-        .join(child, child.c.seq == step.child)
-        .outerjoin(parent, parent.c.seq == step.parent)
-        .where(step.evolution_id == id, step.state == KEPT, step.cut.is_(None))
+        .select_from(evolution_step)
+        .join(generation_item, item.subject == step.id)
+        .join(teacher_call, (call.id == item.call_id) | (call.id == item.repair_id))
+        .where(step.evolution_id == id, step.state != WAITING)
+        .group_by(step.seq)
+        .order_by(step.seq.desc())
+        .limit(most)
     )
     return list(connection.execute(query))
 

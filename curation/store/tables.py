@@ -384,6 +384,10 @@ evolution_step = Table(
     Column("compare_call", Text),
     Column("answer_call", Text),
     Column("child", Number, ForeignKey("sample.seq"), index=True),  # the sample that was made
+    # Words of the task that was rewritten (NULL: not known), of the new one and of its answer.
+    Column("words_before", Integer),
+    Column("words", Integer),
+    Column("answer_words", Integer),
     Column("parent_cosine", Float),  # of the two tasks; NULL: not measured
     Column("cut", Text),  # pruned | redone (another attempt stands in its place); NULL: it is alive
     Column("cut_by", Text),

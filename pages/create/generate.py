@@ -1,6 +1,5 @@
 """Generate: choose seeds and a teacher, see what it will cost, try five, then run; watch the replies."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import jobs
 import ui
 from curation import prompt_shelf
 from curation.asking import TeacherSettings
-from curation.budget import TOKENS, Prices
+from curation.budget import Prices
 from curation.comment_functions import NOTE
 from curation.errors import CurationError
 from curation.generate import settings_of
@@ -22,12 +21,7 @@ from curation.store.seed_browsing import SEED_FACETS, SEED_SORTS, SeedQuery
 
 OSS, PAIRS, JUDGE = "OSS-Instruct", "Comment-function pairs", "Judge samples"
 TEST = 5  # seeds of a test run
-DEAREST = 1e5  # price of a million tokens that can be entered
 STEPS = ("generate",)
-LOCAL = (
-    "A teacher of your own: `transformers serve MODEL`, then http://localhost:8000/v1; vLLM, Ollama "
-    "and others speak the same language."
-)
 
 
 # --- what is asked about ---
@@ -95,44 +89,8 @@ def _words(query: SeedQuery) -> str:
 
 
 def _teacher() -> dict[str, Any]:
-    return {**_connection("generate"), **_prompt(), **_rarely_asked()}
-
-
-def _connection(key: str) -> dict[str, Any]:
-    """Ask for endpoint, model and key; what was used last stands there."""
     before = newest(ui.workspace(), METHOD)
-    left, middle, right = st.columns([1.5, 1, 1])
-    with left:
-        base_url = st.text_input(
-            "Endpoint",
-            value=(before and before.endpoint) or os.environ.get("OPENAI_BASE_URL", ""),
-            placeholder="https://api.openai.com/v1",
-            key=f"{key}_url",
-            max_chars=2_000,
-            help="Any OpenAI-compatible address. " + LOCAL,
-        ).strip()
-    with middle:
-        model = st.text_input(
-            "Model",
-            value=(before and before.model) or os.environ.get("OPENAI_MODEL", ""),
-            placeholder="as the endpoint calls it",
-            key=f"{key}_model",
-            max_chars=200,
-        ).strip()
-    with right:
-        st.text_input(
-            "API key",
-            type="password",
-            key=f"{key}_key",
-            on_change=ui.hold_key,
-            args=(f"{key}_key", base_url),
-            help="Kept in this app's memory, sent to this endpoint's host and to no other, gone when the app "
-            "ends.",
-            placeholder="none needed" if not base_url else "",
-            max_chars=4_000,
-        )
-        ui.key_note(base_url)
-    return {"base_url": base_url, "model": model}
+    return {**ui.ask_connection("generate", before), **_prompt(), **_rarely_asked()}
 
 
 def _prompt() -> dict[str, Any]:
@@ -158,55 +116,9 @@ def _prompt() -> dict[str, Any]:
 
 def _rarely_asked() -> dict[str, Any]:
     with st.expander("Budget, prices and limits"):
-        told = {**_budget(), **_limits(), **_form()}
+        told = {**ui.ask_budget("generate", newest(ui.workspace(), METHOD)), **_limits(), **_form()}
         name = st.text_input("Name of the samples", METHOD, key="generate_name", max_chars=100)
     return {**told, "name": name}
-
-
-def _budget() -> dict[str, Any]:
-    columns = st.columns(4)
-    tokens = columns[0].number_input(
-        "Token budget",
-        1_000,
-        10**12,
-        TOKENS,
-        50_000,
-        key="generate_tokens",
-        help="Tokens in and out of this generation in all. Each call's worst case is set aside before it "
-        "is sent, so it is never passed: the run pauses and can go on.",
-    )
-    prices = [
-        column.number_input(
-            f"Price of 1M tokens {way}",
-            0.0,
-            DEAREST,
-            _price_before(way),
-            key=f"generate_price_{way}",
-            placeholder="not entered",
-            format="%.4f",
-        )
-        for column, way in zip(columns[1:3], ("in", "out"), strict=True)
-    ]
-    money = columns[3].number_input(
-        "Money budget",
-        0.0,
-        1e9,
-        None,
-        key="generate_money",
-        disabled=None in prices,
-        placeholder="needs both prices",
-    )
-    told: dict[str, Any] = {"budget_tokens": int(tokens)}
-    if None not in prices:
-        told |= {"price_in": prices[0], "price_out": prices[1]} | ({"budget_money": money} if money else {})
-    return told
-
-
-def _price_before(way: str) -> float | None:
-    """Give the price of the last time, as endpoint and model stand there: else a reload takes money away."""
-    before = newest(ui.workspace(), METHOD)
-    price = before.settings.get(f"price_{way}") if before else None
-    return min(float(price), DEAREST) if price is not None else None
 
 
 def _limits() -> dict[str, Any]:
@@ -474,7 +386,8 @@ def _judge() -> None:
         ui.empty("There are no samples yet to judge.", "generate", "Make some")
         return
     limit = st.number_input("Samples to judge", 1, 10_000_000, 100, key="judge_limit", width=320)
-    asked = {**_connection("judge"), **_budget(), "limit": int(limit)}
+    before = newest(ui.workspace(), METHOD)
+    asked = {**ui.ask_connection("judge", before), **ui.ask_budget("judge", before), "limit": int(limit)}
     is_live = ui.show_jobs_of(("judge",), _judged)
     if not is_live:
         st.button(

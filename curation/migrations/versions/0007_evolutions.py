@@ -63,6 +63,7 @@ def _steps() -> None:
         sa.Column("task", sa.Text(), nullable=True),
         *[sa.Column(name, sa.Text(), nullable=True) for name in texts],
         sa.Column("child", number, nullable=True),
+        *[sa.Column(name, sa.Integer(), nullable=True) for name in ("words_before", "words", "answer_words")],
         sa.Column("parent_cosine", sa.Float(), nullable=True),
         sa.Column("cut", sa.Text(), nullable=True),
         sa.Column("cut_by", sa.Text(), nullable=True),
