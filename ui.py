@@ -21,17 +21,18 @@ import pandas as pd
 import streamlit as st
 
 import jobs
-from curation import assemble, near_duplicates, review, review_pace
+from curation import assemble, evolution_report, near_duplicates, review, review_pace
 from curation.budget import TOKENS
 from curation.endpoint import default_endpoint, read_endpoint
 from curation.errors import CurationError, DamagedWorkspace
 from curation.errors import WrongInput as WrongInput
+from curation.evolution_report import RoundReport
 from curation.hidden_characters import hidden_in, revealed
 from curation.insight_browser import InsightBrowser
 from curation.pair_browser import PairBrowser
 from curation.pair_what_if import WhatIf
 from curation.records import question_of
-from curation.store import browsing, runs, samples, seeds, versions
+from curation.store import browsing, evolutions, runs, samples, seeds, versions
 from curation.store import places as places_of_rows
 from curation.word_diff import Span, word_diff
 from curation.workspace import Workspace
@@ -214,6 +215,43 @@ def _sources(path: str, stamp: str) -> list[str]:
 def sources() -> list[str]:
     """Name every source and every set that samples come from."""
     return _sources(str(folder()), stamp())
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _sets(path: str, stamp: str) -> dict[str, int]:
+    with workspace().database.reading() as connection:
+        return places_of_rows.sets(connection)
+
+
+def sets() -> dict[str, int]:
+    """Count the rows of every set that no stage has dropped, in the order in which sets came."""
+    return _sets(str(folder()), stamp())
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _round_report(path: str, id: str, stamp: tuple[Any, ...]) -> RoundReport:
+    return evolution_report.round_report(workspace(), id)
+
+
+def round_report(id: str) -> RoundReport:
+    """Give the rounds of an evolution, measured."""
+    with workspace().database.reading() as connection:
+        now = evolutions.stamp(connection, id)
+    return _round_report(str(folder()), id, now)
+
+
+def choose_evolution(found: Sequence[Any]) -> Any:
+    """Ask which evolution is looked at, where there are more than one. The newest is the default."""
+    by_id = {one.id: one for one in found}
+    if len(found) == 1:
+        return found[0]
+    names = {
+        one.id: f"{one.name} · {one.parents or 'all samples'} · "
+        + (one.model if one.kind == evolutions.EVOLVED else "imported")
+        for one in found
+    }
+    chosen = choose("Evolution", "evolution", list(by_id), lambda id: f"{names[id]} · {id[:8]}", found[0].id)
+    return by_id[chosen]
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -428,6 +466,11 @@ def toast(message: str) -> None:
 def link(page: str, label: str, icon: str | None = None, help: str | None = None, **query: str) -> None:
     """Show a link to a page of ours with its filters in the address."""
     st.page_link(PAGES[page], label=label, icon=icon, help=help, query_params=query or None)
+
+
+def last_job(step: str) -> "jobs.Job | None":
+    """Give the newest job of a step, however it ended."""
+    return next((job for job in jobs.jobs(folder(), limit=30) if job.step == step), None)
 
 
 def question_link(reference: str) -> None:
@@ -1317,3 +1360,8 @@ def _found_in(text: str, wanted: set[str]) -> list[Span]:
 def compare(left: Mapping[str, Any], right: Mapping[str, Any], item: str) -> None:
     """Show two sides beside each other. `item` names what is shown, for tests that watch the screen."""
     _COMPARE(data={"sides": [left, right], "item": item}, key="compare")
+
+
+def compare_many(sides: Sequence[Mapping[str, Any]], item: str) -> None:
+    """Show texts beside each other, three in a row."""
+    _COMPARE(data={"sides": list(sides), "item": item}, key=f"compare-{item}")

@@ -38,6 +38,7 @@ export default function ({ data, parentElement }) {
   }
   root.replaceChildren();
   root.dataset.item = data.item;
+  root.classList.toggle("many", data.sides.length > 2);
   if (screen.item !== data.item || screen.root !== root) {
     Object.assign(screen, { root, item: data.item, since: performance.now() });
   }
@@ -56,7 +57,7 @@ export default function ({ data, parentElement }) {
         if (kind) piece.className = kind;
         pre.append(piece);
       }
-      box.append(label, pre);
+      box.append(...(part.label ? [label] : []), pre);
     }
     root.append(box);
   }

@@ -234,6 +234,16 @@ def counts(connection: Connection, id: str) -> list[Row[Any]]:
     return list(connection.execute(query.order_by(step.round)))
 
 
+def stamp(connection: Connection, id: str) -> tuple[Any, ...]:
+    """Give what changes whenever a report on an evolution would."""
+    is_cut, is_measured = func.count(step.cut), func.count(step.parent_cosine)
+    query = select(func.count(), func.count(step.task), func.count(step.child), is_cut, is_measured)
+    states = select(step.state, func.count()).where(step.evolution_id == id).group_by(step.state)
+    judged = connection.execute(select(func.max(judgement.c.id))).scalar()
+    counted = connection.execute(query.where(step.evolution_id == id)).one()
+    return (*counted, *(tuple(row) for row in connection.execute(states)), judged)
+
+
 def measured(connection: Connection, id: str) -> list[Row[Any]]:
     """Give round, heuristic, words_before (None: not known), words, answer_words and parent_cosine (None: not
     measured) of everything that lives."""

@@ -72,6 +72,17 @@ def sources(connection: Connection) -> set[str]:
     return {str(word) for row in connection.execute(query) for word in row}
 
 
+def sets(connection: Connection) -> dict[str, int]:
+    """Count the rows of each set that were not dropped, in the order in which the sets came."""
+    place = sample_place.c
+    query = (
+        select(place.name, func.sum(case((place.place != "dropped", 1), else_=0)))
+        .group_by(place.name)
+        .order_by(func.min(place.seq))
+    )
+    return {str(name): int(rows) for name, rows in connection.execute(query)}
+
+
 def refresh(connection: Connection, runs: Runs, seqs: Sequence[int] | None = None) -> None:
     """Derive the places of these rows anew, or of all. Rows whose place stays are not written."""
     if seqs is None:
