@@ -14,7 +14,7 @@ from curation.atomic import atomic_write
 from curation.errors import WrongInput
 from curation.records import digest
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
-from curation.store import benchmarks, decisions, runs, sample_words, samples, versions
+from curation.store import benchmarks, decisions, evolutions, runs, sample_words, samples, versions
 from curation.store.database import Connection, Row
 from curation.workspace import Workspace
 
@@ -33,6 +33,8 @@ class Settings:
     size: int = 25_000  # Open-Platypus holds 24,926
     open_cases: str = "refuse"  # or "keep", "drop": what happens to questions nobody answered
     validation: float = 0.02  # share of rows set aside
+    evolution: str | None = None  # of which rounds after `through_round` are left out
+    through_round: int | None = None  # 0: its seed set alone
 
     def __post_init__(self) -> None:
         """Raises WrongInput when a number is out of range."""
@@ -40,6 +42,15 @@ class Settings:
             raise WrongInput(f"--size {self.size} must be at least 1")
         if not 0.0 <= self.validation < 1.0:
             raise WrongInput(f"--validation {self.validation} must be at least 0 and less than 1")
+        if (self.evolution is None) != (self.through_round is None):
+            raise WrongInput("Give --evolution and --through-round together")
+        if self.through_round is not None and self.through_round < 0:
+            raise WrongInput(f"--through-round {self.through_round} must be 0 (the seed set) or more")
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """Say them as a run keeps them: what was not asked for is absent, as in runs of older versions."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass
@@ -62,7 +73,7 @@ def assemble(workspace: Workspace, name: str, settings: Settings, show: Progress
     if not samples.count(db):
         raise WrongInput("There are no samples to assemble; import some with `samples import FILE`")
     signature = _signature(workspace)
-    request = runs.Request(f"{STAGE}:{name}", {**asdict(settings), "name": name}, signature, CODE)
+    request = runs.Request(f"{STAGE}:{name}", {**settings.said, "name": name}, signature, CODE)
     known = versions.find(db, name)
     if known is not None:
         frozen = runs.read(db, known.run_id)
@@ -163,6 +174,7 @@ def _run(stage: Stage, name: str, settings: Settings) -> Report:
     stage.progress("deciding on open cases", 0, 0)
     with stage.db.reading() as connection:
         fates, order = _fates(connection, workspace, settings)
+    _leave_out_later_rounds(stage, fates, settings)
     _refuse_unanswered(fates, settings)
     _cut_to_size(stage, fates, order, settings.size)
     chosen = [seq for seq in order if fates[seq].stage is None]
@@ -214,6 +226,21 @@ def _fates(
             if fate.stage is None:
                 fates[seq] = _fate_in(stage, seq, states.get(seq), resolved, settings, seq in rescued)
     return fates, sorted(fates, key=lambda seq: position[seq])
+
+
+def _leave_out_later_rounds(stage: Stage, fates: dict[int, Fate], settings: Settings) -> None:
+    """Leave out what an evolution made after the round that is frozen (WizardCoder keeps the best round)."""
+    if settings.evolution is None or settings.through_round is None:
+        return
+    found = evolutions.find(stage.db, settings.evolution)
+    if found is None:
+        raise WrongInput(f"There is no evolution {settings.evolution!r}; `evolution list` tells them")
+    with stage.db.reading() as connection:
+        later = evolutions.children_after(connection, found.id, settings.through_round)
+    for seq, round in later.items():
+        if fates[seq].stage is None:
+            told = {"round": round, "through_round": settings.through_round, "evolution": found.id}
+            fates[seq] = Fate(STAGE, "later_round", told)
 
 
 def _refuse_unanswered(fates: Mapping[int, Fate], settings: Settings) -> None:
@@ -346,7 +373,7 @@ def _manifest(
     return {
         "winnow": __version__,
         "report": report,
-        "settings": asdict(settings),
+        "settings": settings.said,
         "stages": stages,
         "benchmarks": pins,
         "licences": dict(licences.most_common()),

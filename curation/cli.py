@@ -155,7 +155,12 @@ def _rescue(args: argparse.Namespace, _bar: Bar) -> Answer:
 def _assemble(args: argparse.Namespace, bar: Bar) -> Answer:
     from curation.assemble import Settings, assemble
 
-    result = assemble(workspace_of(args), args.name, Settings(args.size, args.open, args.validation), bar)
+    result = assemble(
+        workspace_of(args),
+        args.name,
+        Settings(args.size, args.open, args.validation, args.evolution, args.through_round),
+        bar,
+    )
     warnings = (
         []
         if result.report["contamination_checked"]
@@ -384,6 +389,9 @@ def _add_review(commands: Any) -> None:
 def _add_assemble(commands: Any) -> None:
     parser = add_command(commands, "assemble", "freeze the rows that are left as a version", _assemble)
     parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--through-round", type=int, metavar="N",
+                        help="leave out what --evolution made after this round; 0: its seeds")  # fmt: skip
+    parser.add_argument("--evolution", metavar="ID", help="which: see `evolution list`")
     parser.add_argument("--size", type=int, default=25_000, help="at most so many rows (default 25000)")
     parser.add_argument(
         "--open",

@@ -340,7 +340,7 @@ STEPS: dict[str, Step] = {
     ),
     "assemble": Step(
         lambda given: f"Freeze {given.get('name')}",
-        ("name", "size", "open_cases", "validation"),
+        ("name", "size", "open_cases", "validation", "evolution", "through_round"),
         _run_assemble,
         ("name",),
     ),

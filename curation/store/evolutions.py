@@ -15,6 +15,7 @@ from curation.store.tables import (
     generation_item,
     judgement,
     sample,
+    sample_place,
     teacher_call,
 )
 
@@ -214,6 +215,14 @@ def steps_of_children(connection: Connection, children: Sequence[int]) -> dict[i
     return found
 
 
+def children_after(connection: Connection, id: str, round: int) -> dict[int, int]:
+    """Give the samples of later rounds: {seq: round}."""
+    query = select(step.child, step.round).where(
+        step.evolution_id == id, step.round > round, step.child.is_not(None)
+    )
+    return {int(child): int(of) for child, of in connection.execute(query)}
+
+
 def eliminated_samples(connection: Connection, id: str) -> list[Row[Any]]:
     """Give the steps that a rule speaks against although they have a sample: of imported rounds."""
     query = select(evolution_step).where(
@@ -318,8 +327,15 @@ def root_difficulties(connection: Connection, roots: Iterable[int]) -> list[floa
 
 
 def roots_of(connection: Connection, id: str) -> list[int]:
-    """Give the samples that an evolution's trees grow from, in import order; rows of an imported round whose
-    parent was not recognised are not among them."""
+    """Give the samples that an evolution's trees grow from, in import order. Of an imported one that is its
+    whole seed set: nobody knows which of it were tried."""
+    row = connection.execute(
+        select(evolution.c.kind, evolution.c.settings).where(evolution.c.id == id)
+    ).first()
+    if row is not None and row.kind == IMPORTED:
+        first = min(row.settings["imports"], key=lambda one: int(one["round"]))["parents"]
+        of_set = select(sample_place.c.seq).where(sample_place.c.name == first).order_by(sample_place.c.seq)
+        return [int(seq) for seq in connection.execute(of_set).scalars()]
     query = select(step.root).where(step.evolution_id == id, step.parent.is_not(None)).distinct()
     return [int(root) for root in connection.execute(query.order_by(step.root)).scalars()]
 

@@ -375,12 +375,12 @@ def _table(told: RoundReport) -> None:
         title = f"Round {round}" if round else "Seed set"
         columns[title] = ["" if each[round] is None else f"{each[round]:{form}}" for _, form, each in shown]
     st.dataframe(
-        ui.frame(columns), hide_index=True, key="evolve_rounds_table", height=35 * (len(shown) + 1) + 3,
+        ui.frame(columns), hide_index=True, key="evolve_rounds_table", height=33 * (len(shown) + 1) + 3,
         column_config={"": st.column_config.TextColumn(width=240)},
     )  # fmt: skip
     st.caption(
-        "Published: WizardCoder, 20K → 38K → 58K → 78K → 98K rows; its third round was best. Words are medians; "
-        "difficulty and nearness (cosine 0.8 or more) stand here once they were measured."
+        "Published: WizardCoder, 20K → 38K → 58K → 78K → 98K rows; its third round was best. Words are "
+        "medians; difficulty and nearness (cosine 0.8 or more) stand here once they were measured."
     )
 
 

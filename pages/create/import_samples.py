@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -123,7 +124,9 @@ def _form(source: str) -> None:
         max_chars=100,
         help="Such as MIT or CC-BY-NC-4.0. It travels with every row to the export.",
     ).strip()
+    told = _round()
     settings = {
+        **told,
         "file": source,
         "name": name or None,
         "licence": licence or None,
@@ -141,6 +144,25 @@ def _form(source: str) -> None:
         args=("import", settings),
         help="Runs as a job; you can close this tab meanwhile.",
     )
+
+
+def _round() -> dict[str, Any]:
+    """Ask whether the rows are a round of evolving a set that is here."""
+    known = ui.sets()
+    if not known:
+        return {}
+    with st.expander("They are a round of Evol-Instruct that somebody else has run"):
+        left, right = st.columns(2)
+        parents = left.selectbox(
+            "Evolved from", ["", *known], key="import_parents",
+            format_func=lambda name: f"{ui.revealed(name)} ({known[name]:,})" if name else "no set",
+        )  # fmt: skip
+        round = right.number_input("Round", 1, 99, 1, key="import_round", disabled=not parents)
+        st.caption(
+            "Each row is linked to the task it came of, where its words tell, and looked at by the rules of "
+            "elimination. Rows stay as they are."
+        )
+    return {"parents": parents, "round": int(round)} if parents else {}
 
 
 def _result() -> None:
@@ -162,6 +184,14 @@ def _result() -> None:
             f"{rejected:,} unusable.{again}",
             icon=":material/check_circle:",
         )
+        if told := report.get("round"):
+            st.caption(
+                f"Round {told['round']}: the parents of {told['linked']:,} rows were recognised "
+                f"({told['whole']:,} hold their parent's text whole), of {told['unlinked']:,} not; "
+                f"{sum(told['rejected'].values()):,} fail a rule."
+            )
+            ui.link("evolve", "How the round stands", icon=":material/table_chart:", view="Rounds",
+                    evolution=told["evolution"])  # fmt: skip
         for warning in newest.warnings:
             ui.show_line(f"Note: {warning}")
         ui.link("clean", "Next: drop exact duplicates", icon=":material/arrow_forward:")

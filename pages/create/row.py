@@ -8,7 +8,7 @@ import ui
 from curation import explain, review, sample_words
 from curation.errors import CurationError
 from curation.generation_browser import ReplyStory, story_of_sample
-from curation.store import browsing, samples
+from curation.store import browsing, evolutions, samples
 from curation.store.browsing import SampleQuery
 
 STATES = {
@@ -178,9 +178,30 @@ def _origin(origin: dict[str, Any]) -> None:
     _facts(facts)
     if seed:
         ui.link("seeds", "The seed in its file", icon=":material/grass:", seed=seed["id"])
+    _family(origin["name"])
     if origin.get("extra"):
         with st.expander("Other columns of the row"):
             ui.show_data(origin["extra"])
+
+
+def _family(name: str) -> None:
+    """Link to the trees that a row is in, or to what could be made of it."""
+    id = st.query_params["id"]
+    row = samples.find(ui.workspace().database, id)
+    if row is None:
+        return
+    with ui.workspace().database.reading() as connection:
+        steps = [*evolutions.of_child(connection, row.seq), *evolutions.of_parent(connection, row.seq)]
+    known = {
+        one.id for one in evolutions.all_of(ui.workspace().database, evolutions.EVOLVED, evolutions.IMPORTED)
+    }
+    first = next((one for one in steps if one.evolution_id in known), None)
+    with st.container(horizontal=True):
+        if first is not None:
+            ui.link("trees", f"Its family tree (round {first.round})", icon=":material/account_tree:",
+                    evolution=first.evolution_id, root=str(first.root), step=first.id)  # fmt: skip
+        query = {"from": name, "ids": row.id, "view": "Preview"}
+        ui.link("evolve", "Preview evolutions of it", icon=":material/trending_up:", **query)
 
 
 def _facts(facts: dict[str, Any]) -> None:

@@ -108,7 +108,7 @@ def _table(page: TreePage) -> None:
     roots = [str(line.root) for line in page.lines]
     key = ui.table_key("trees_table", roots)
     st.dataframe(
-        ui.frame(columns), hide_index=True, height=260, key=key, selection_mode="single-cell",
+        ui.frame(columns), hide_index=True, height=221, key=key, selection_mode="single-cell",
         on_select=lambda: _opened(key, roots),
         column_config={"Task": st.column_config.TextColumn(width=460 if rounds < 4 else 320)},
     )  # fmt: skip

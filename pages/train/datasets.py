@@ -10,7 +10,7 @@ import jobs
 import ui
 from curation.assemble import Settings, check_name
 from curation.export import FORMATS, archive, folder_of, licence_notes
-from curation.store import versions
+from curation.store import evolutions, versions
 
 OPEN = {
     "refuse": "Refuse to freeze while questions are open",
@@ -97,7 +97,7 @@ def _form(counts: dict[str, Any]) -> None:
         horizontal=True,
     )
     st.markdown(_forecast(kept, pending, int(size), choice))
-    settings = {"name": name, "size": int(size), "open_cases": choice, "validation": share}
+    settings = {"name": name, "size": int(size), "open_cases": choice, "validation": share, **_through()}
     st.button(
         "Freeze",
         type="primary",
@@ -108,6 +108,25 @@ def _form(counts: dict[str, Any]) -> None:
         disabled=not _is_name(name) or blocked or (choice == "refuse" and questions > 0),
         help="Takes seconds." if name else "Give it a name first.",
     )
+
+
+def _through() -> dict[str, Any]:
+    """Say up to which round of an evolution is frozen, as the page Evolve asks for it in the address."""
+    asked = st.query_params
+    id, through = asked.get("evolution", ""), asked.get("through", "")
+    found = evolutions.find(ui.workspace().database, id) if id else None
+    if found is None or not (through.isascii() and through.isdecimal() and len(through) < 3):
+        return {}
+    with st.container(horizontal=True, vertical_alignment="center"):
+        what = "the seed set alone" if through == "0" else f"rounds 1 to {through}"
+        st.info(
+            f"Of the evolution {ui.plain(found.name)} only {what}: later rows are left out and say why.",
+            icon=":material/trending_up:",
+        )
+        st.button(
+            "All rounds", key="freeze_all_rounds", on_click=ui.set_query, args=(("evolution", "through"),)
+        )
+    return {"evolution": found.id, "through_round": int(through)}
 
 
 def _forecast(kept: int, pending: int, size: int, choice: str) -> str:
@@ -235,7 +254,9 @@ if not counts.samples:
     ui.empty("There is nothing to freeze yet.", "import", "Import my data")
 else:
     if not ui.show_jobs_of(("assemble", "export")):
-        with st.expander("Freeze a version", expanded=not names, icon=":material/ac_unit:"):
+        with st.expander(
+            "Freeze a version", expanded=not names or "through" in st.query_params, icon=":material/ac_unit:"
+        ):
             _form(counts)
     if names:
         name = _chosen(names)
