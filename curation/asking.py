@@ -197,7 +197,7 @@ class Asking:
         check_addresses(endpoint, addresses(endpoint))
         if self.key:
             check_key_may_travel(endpoint)
-        request = runs.Request(f"{self.method.name}:{self.id[:16]}", said, digest(*self.wanted), CODE)
+        request = runs.Request(stage_of(self.method.name, self.id), said, digest(*self.wanted), CODE)
         result = run_stage(self.workspace, request, self._run, show, again=True)
         result.report = {**report_of(self.db, self.id, self.wanted, self.draws), **result.report}
         return result
@@ -450,6 +450,11 @@ def generation_id(method: str, label: str, settings: TeacherSettings, prompt: Pr
     """Name a way of asking: what changes it makes new calls, and another generation."""
     parameters = json.dumps(settings.parameters(0), sort_keys=True)
     return digest(method, label, settings.model, settings.endpoint.base_url, prompt.hash, parameters)
+
+
+def stage_of(method: str, id: str) -> str:
+    """Name the stage that a generation is worked on as."""
+    return f"{method}:{id[:16]}"
 
 
 def said_of(settings: TeacherSettings) -> dict[str, Any]:

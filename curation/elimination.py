@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from curation.store.evolutions import UNREAD as UNREAD
+
 EQUAL, SORRY, EMPTY, LEAK = "equal", "sorry", "empty_answer", "prompt_leak"
-EMPTY_TASK, UNREAD = "empty_task", "unread_verdict"
+EMPTY_TASK = "empty_task"
 
 # What people are told of each rule. Those that follow the four are ours: nothing was there to judge by.
 RULES: Mapping[str, str] = {

@@ -11,7 +11,15 @@ from functools import cached_property
 from typing import Any
 
 from curation import prompt_shelf
-from curation.asking import API_SEED, Asking, Method, TeacherSettings, generation_id, said_of
+from curation.asking import (
+    API_SEED,
+    Asking,
+    Method,
+    TeacherSettings,
+    generation_id,
+    said_of,
+    stage_of,
+)
 from curation.call_round import Limits
 from curation.elimination import CHECKS
 from curation.errors import StageCancelled, WrongInput
@@ -21,7 +29,7 @@ from curation.heuristics import chosen, said, weights_in
 from curation.prompt import Prompt
 from curation.records import digest
 from curation.stage import Progress, Report, StageResult, silent
-from curation.store import evolutions, judgements, sample_words, samples
+from curation.store import evolutions, judgements, runs, sample_words, samples
 from curation.store.database import Connection
 from curation.store.evolutions import ANSWER, COMPARE, FAILED, REWRITE, WAITING
 from curation.teacher import Teacher
@@ -272,7 +280,10 @@ class Evolving:
                 id for one in rounds
                 for id, root in evolutions.to_do(connection, self.id, one, phase, states) if root in roots
             ]  # fmt: skip
+            if phase == COMPARE and self.used.compare.repair:
+                wanted += [id for id, root in evolutions.unread(connection, self.id, round) if root in roots]
         if not wanted:
+            runs.release_dead(self.db, stage_of(CALLS[phase], self.generation(phase)))
             return None
         self._asked = True
         asking = self._asking(phase, wanted)

@@ -22,7 +22,7 @@ from tests.loopback_teacher import LoopbackTeacher
 
 SET = "tasks"
 STEP = "\n\n[step "  # what every rewriting adds, so that a task tells its root
-LIVES, LEAKS, EQUAL, SORRY, EMPTY = "lives", "leaks", "equal", "sorry", "empty"
+LIVES, LEAKS, EQUAL, SORRY, EMPTY, MURMURS = "lives", "leaks", "equal", "sorry", "empty", "murmurs"
 RULES = {LEAKS: "prompt_leak", EQUAL: "equal", SORRY: "sorry", EMPTY: "empty_answer"}
 TASK = re.compile(r"<(?:exercise|task)-([0-9a-f]{12})>\n(.*?)\n</(?:exercise|task)-\1>", re.S)
 
@@ -85,6 +85,8 @@ class EvolvingTeacher:
             new = f"{task[2]}{STEP}{round}.{redo}] It has to handle one case more than before."
             return f"#Rewritten Prompt#\n{new}" if fate == LEAKS else new
         if kind == "equality":
+            if fate == MURMURS and len(body["messages"]) < 3:
+                return "Hard to say."  # read when it is asked once more
             return "Equal" if fate == EQUAL else "Not Equal"
         mark = sha256(f"{root}{round}{redo}".encode()).hexdigest()[:8]
         answers = {SORRY: "I'm sorry, but I can't solve this one.", EMPTY: "It is what it is."}

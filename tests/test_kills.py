@@ -33,6 +33,7 @@ from tests.faults import (
     run,
     write_rows,
 )
+from tests.faults.evolution import EvolveChain, says, with_tasks
 from tests.faults.generation import DELAY, Chain, reply
 from tests.generating import SEEDS
 from tests.loopback_teacher import LoopbackTeacher, loopback_teacher
@@ -291,3 +292,20 @@ def test_a_killed_generation_repeats_only_what_flew_and_makes_the_same_samples(
     chain.kill_at(fault)
     assert chain.finish()["kept"] == SEEDS
     assert chain.samples() == generated
+
+
+# --- rounds of Evol-Instruct; tests/faults/test_evolve_kills.py kills sixty times ---
+
+
+def test_a_kill_in_each_round_changes_nothing_in_the_result(folder: Path) -> None:
+    tasks = with_tasks(folder / "tasks")
+    with loopback_teacher(says(), delay=DELAY) as teacher:
+        undisturbed = EvolveChain(tasks, folder / "evolved", teacher)
+        undisturbed.finish()
+        chain = EvolveChain(tasks, folder / "killed", teacher)
+        for round in (1, 2, 3):
+            chain.kill_in_round(round, 4 * round)
+        report = chain.finish()
+    assert report["paused"] is None and [one["waiting"] for one in report["rounds"]] == [0, 0, 0]
+    assert chain.kills == 3 and chain.steps() == undisturbed.steps()
+    assert chain.samples() == undisturbed.samples()

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, Select, Table, bindparam, func, insert, 
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from curation.store.database import Database, now
+from curation.store.generations import REPAIR
 from curation.store.tables import (
     evolution,
     evolution_score,
@@ -25,6 +26,7 @@ REWRITE, COMPARE, ANSWER = "rewrite", "compare", "answer"  # phases, in order
 WAITING, KEPT, REJECTED, FAILED = "waiting", "kept", "rejected", "failed"
 STATES = (KEPT, REJECTED, FAILED, WAITING)
 PRUNED, REDONE = "pruned", "redone"
+UNREAD = "unread_verdict"  # rule of a comparison that says neither
 step = evolution_step.c
 
 
@@ -191,6 +193,15 @@ def rounds_of(connection: Connection, id: str) -> list[int]:
     """Give the rounds that have attempts."""
     query = select(step.round).where(step.evolution_id == id).distinct().order_by(step.round)
     return [int(round) for round in connection.execute(query).scalars()]
+
+
+def unread(connection: Connection, id: str, round: int) -> list[tuple[str, int]]:
+    """Give id and root of the steps whose comparison was not read, and that a kill kept from a second one."""
+    query = select(step.id, step.root, step.evidence).where(
+        step.evolution_id == id, step.round == round, step.state == REJECTED, step.phase == COMPARE,
+        step.rule == UNREAD, step.cut.is_(None),
+    ).order_by(step.seq)  # fmt: skip
+    return [(str(row.id), int(row.root)) for row in connection.execute(query) if REPAIR not in row.evidence]
 
 
 def of_root(connection: Connection, id: str, root: int) -> list[Row[Any]]:

@@ -55,6 +55,18 @@ def start(db: Database, request: Request, again: bool = False) -> Start:
     return Start(run_id=run_id)
 
 
+def release_dead(db: Database, stage: str) -> None:
+    """Close the run that a killed process left of a stage in which nothing is left to do."""
+    with db.reading() as connection:
+        lock = connection.execute(select(stage_lock).where(stage_lock.c.stage == stage)).first()
+    if lock is None or _is_alive(lock):
+        return
+    with db.transaction() as connection:
+        again = connection.execute(select(stage_lock).where(stage_lock.c.stage == stage)).first()
+        if again is not None and not _is_alive(again):
+            _release(connection, again.run_id, "interrupted", "the process was killed")
+
+
 def _does(run: Row[Any], request: Request) -> bool:
     return bool(
         run.settings == dict(request.settings)

@@ -37,14 +37,14 @@ def reply(body: dict[str, Any]) -> str:
 class Chain:
     """A generation that is killed again and again, and then may finish."""
 
+    OPENING = ("generate", "--sort", "harvest")
+
     def __init__(self, seeded: Path, folder: Path, teacher: LoopbackTeacher, *words: str) -> None:
         shutil.copytree(seeded, folder)
         self.workspace = folder
         self.teacher = teacher
-        self.words = [
-            "generate", "--model", "loopback", "--base-url", teacher.base_url, "--sort", "harvest",
-            "--concurrency", str(AT_ONCE), "--max-tokens", "60", *words,
-        ]  # fmt: skip
+        asked = ["--model", "loopback", "--base-url", teacher.base_url, "--concurrency", str(AT_ONCE)]
+        self.words = [*self.OPENING, *asked, "--max-tokens", "60", *words]
         self.first = teacher.hits
         self.billed_before = teacher.billed
         self.kills = 0
