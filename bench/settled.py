@@ -1,5 +1,5 @@
-"""A settled page at 110,000 samples, 450,000 pairs and 100,000 seeds, in Chromium: from the press to the last
-drawn element.
+"""A settled page at 110,000 samples, 450,000 pairs, 100,000 seeds and trees of 78,000 samples, in Chromium:
+from the press to the last drawn element.
 
 Random facets, searches, orders, next pages, threshold moves and pages of pairs in one tab, as a person makes
 them. The clock stops at the last change of the page before it stayed as it was.
@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Locator, Page, sync_playwright
 
+from tests.big_evolution import build as build_trees
 from tests.big_seeds import build as build_seeds
 from tests.big_workspace import build
 from tests.browser.driving import CHROMIUM, App, Visitor, chromium, click_cell, settled
@@ -22,6 +23,7 @@ DRAWS = 25  # of each kind
 RANDOM_SEED = 976
 FOLDER = "WINNOW_BENCH_WORKSPACE"  # a workspace that tests.big_workspace built, to save its minute
 SEEDS = "WINNOW_BENCH_SEEDS"  # one that tests.big_seeds built
+TREES = "WINNOW_BENCH_TREES"  # one that tests.big_evolution built
 CODE_WORDS = ("return", "self", "def", "for", "await", "raise Error", "None", "const")
 WORDS = ("sort", "list", "string", "function", "file", "tree", "parse", "reverse", "matrix", "number")
 LIMIT_MS = 30_000
@@ -46,7 +48,8 @@ def run() -> list[str]:
     times: Times = {}
     with TemporaryDirectory() as folder, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=list(CHROMIUM))
-        for known, make, act in ((FOLDER, build, _all), (SEEDS, build_seeds, _seeds)):
+        parts = ((FOLDER, build, _all), (SEEDS, build_seeds, _seeds), (TREES, build_trees, _trees))
+        for known, make, act in parts:
             path = os.environ.get(known)
             workspace = Path(path) if path else make(Path(folder) / known).folder
             app = App(workspace, Path(folder) / "app.log")
@@ -150,6 +153,45 @@ def _seeds(visitor: Visitor) -> Times:
         if _can_press(page, "Next"):
             times["documents: next page"].append(_timed(page, lambda: _press(page, "Next")))
     return dict(times)
+
+
+def _trees(visitor: Visitor) -> Times:
+    """Any branch of 78,000 samples: another tree, another step of it, filters, pages, the rounds."""
+    times: Times = defaultdict(list)
+    chance = random.Random(RANDOM_SEED)
+    page = visitor.open("trees")
+    page.evaluate(WATCH)
+    for _ in range(DRAWS):
+        if not page.locator('[class*="st-key-trees_table"]').count():
+            times["filters taken away"].append(_timed(page, lambda: _press(page, "Clear all filters")))
+        if _can_press(page, "Next"):
+            times["next page of trees"].append(_timed(page, lambda: _press(page, "Next")))
+        times["another tree"].append(_timed(page, lambda: _click_tree(page, chance)))
+        for key in ("k", "j"):
+            if page.locator(f".st-key-trees_{key} button").is_enabled():
+                step = page.locator(f".st-key-trees_{key} button")
+                times["another step"].append(_timed(page, lambda step=step: step.click()))
+        label = chance.choice(("Heuristic", "Round", "What became of it", "Reason"))
+        times["filter of trees"].append(_timed(page, lambda label=label: _choose(page, chance, label)))
+    for _ in range(DRAWS):
+        page.goto(f"{page.url.split('?')[0]}?after={chance.randrange(19_000)}&round={chance.randint(1, 3)}")
+        settled(page)
+        page.evaluate(WATCH)
+        times["a tree far down"].append(_timed(page, lambda: _click_tree(page, chance)))
+    page = visitor.open("evolve")
+    page.evaluate(WATCH)
+    view = page.get_by_role("radio", name="Rounds")
+    times["all rounds, measured"].append(_timed(page, lambda: view.click()))
+    return dict(times)
+
+
+def _click_tree(page: Page, chance: random.Random) -> None:
+    """Click one of the trees in sight that is not open; tables are canvases, 35 px a row below the head."""
+    table = page.locator('[class*="st-key-trees_table"]').first
+    table.scroll_into_view_if_needed()
+    box = table.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 120, box["y"] + 35 * (chance.randint(1, 4) + 1) + 17)
 
 
 def _bar(page: Page, chance: random.Random, field: str) -> None:

@@ -79,7 +79,7 @@ def report_of(db: Database, id: str) -> Report:
     with db.reading() as connection:
         rows = evolutions.counts(connection, id)
         seeds = len(evolutions.roots_of(connection, id))
-        used = evolutions.tokens(connection, id)
+        tokens = evolutions.tokens(connection, id)
     lines = _by(rows, lambda row: (row.round, ""))
     told = RoundReport(seeds, lines)
     sizes = told.sizes()
@@ -93,7 +93,7 @@ def report_of(db: Database, id: str) -> Report:
             for line, size in zip(lines, sizes[1:], strict=True)
         ],
         "size": sizes[-1],
-        "tokens": sum(int(row.tokens_in + row.tokens_out) for row in used),
+        "tokens": tokens,
         "calls": 0,
     }  # fmt: skip
 
@@ -131,11 +131,10 @@ def round_report(workspace: Workspace, id: str) -> RoundReport:
     with db.reading() as connection:
         rows = evolutions.counts(connection, id)
         roots = evolutions.roots_of(connection, id)
-        used = evolutions.tokens(connection, id)
-        texts = evolutions.measured(connection, id)
+        steps = evolutions.measured(connection, id)
         judged = evolutions.difficulties(connection, id)
         of_seeds = evolutions.root_difficulties(connection, roots)
-    seen = _Seen(used, texts, judged)
+    seen = _Seen(steps, judged)
     return RoundReport(
         len(roots),
         [seen.fill(line) for line in _by(rows, lambda row: (row.round, ""))],
@@ -175,38 +174,42 @@ def _said(line: Line, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _Seen:
-    """What was measured of steps, by round and heuristic."""
+Key = tuple[int, str | None]  # round, heuristic
 
-    def __init__(
-        self, used: Sequence[Row[Any]], texts: Sequence[Row[Any]], judged: Sequence[Row[Any]]
-    ) -> None:
-        self.used, self.judged = used, judged
-        self.texts = texts
+
+class _Seen:
+    """What was measured of steps, by round and heuristic, and by round ("")."""
+
+    def __init__(self, steps: Sequence[Row[Any]], judged: Sequence[Row[Any]]) -> None:
+        self.steps, self.judged = _by_key(steps), _by_key(judged)
 
     def fill(self, line: Line) -> Line:
-        """Give a line with what was measured of its steps."""
-
-        def fits(round: int, heuristic: str | None) -> bool:
-            return round == line.round and line.heuristic in ("", heuristic)
-
-        used = [row for row in self.used if fits(row.round, row.heuristic)]
-        found = [row for row in self.texts if fits(row.round, row.heuristic)]
-        hard = [float(row.difficulty) for row in self.judged if fits(row.round, row.heuristic)]
-        before = [row.words_before for row in found if row.words_before is not None]
-        cosines = [row.parent_cosine for row in found if row.parent_cosine is not None]
-        grown = [row.words / row.words_before for row in found if row.words_before and row.words is not None]
+        """Give a line with what was measured of its steps; lengths and nearness are of those that live."""
+        at = (line.round, line.heuristic)
+        every = self.steps.get(at, [])
+        alive = [row for row in every if row.state == KEPT and row.cut is None]
+        hard = [float(row.difficulty) for row in self.judged.get(at, [])]
+        cosines = [row.parent_cosine for row in alive if row.parent_cosine is not None]
         more: dict[str, Any] = {
-            "tokens_in": sum(int(row.tokens_in) for row in used),
-            "tokens_out": sum(int(row.tokens_out) for row in used),
-            "calls": sum(int(row.calls) for row in used),
-            "words_before": _middle(before), "growth": _middle(grown),
-            "words": _middle([row.words for row in found if row.words is not None]),
-            "answer_words": _middle([row.answer_words for row in found if row.answer_words is not None]),
+            "tokens_in": sum(row.tokens_in for row in every),
+            "tokens_out": sum(row.tokens_out for row in every),
+            "calls": sum(row.replies for row in every),
+            "words_before": _middle([row.words_before for row in alive if row.words_before is not None]),
+            "words": _middle([row.words for row in alive if row.words is not None]),
+            "answer_words": _middle([row.answer_words for row in alive if row.answer_words is not None]),
+            "growth": _middle([row.words / row.words_before for row in alive if row.words_before]),
             "difficulty": fmean(hard) if hard else None, "judged": len(hard),
             "alike": sum(one >= ALIKE for one in cosines) if cosines else None, "measured": len(cosines),
         }  # fmt: skip
         return replace(line, **more)
+
+
+def _by_key(rows: Sequence[Row[Any]]) -> dict[Key, list[Row[Any]]]:
+    found: dict[Key, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        found[row.round, row.heuristic].append(row)
+        found[row.round, ""].append(row)
+    return dict(found)
 
 
 def _middle(values: Sequence[float]) -> float | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.asking import API_SEED, Final, TeacherSettings
+from curation.call_log import used_by
 from curation.call_outcome import Completion
 from curation.elimination import (
     UNREAD,
@@ -136,7 +137,7 @@ class Rewriting(_OfSteps):
         return self._said(step, "exercise", task, instruction=task, method=method)
 
     def keep(self, connection: Connection, finals: Sequence[Final]) -> Sequence[Decided]:
-        return _write(connection, [self._read(one) for one in finals])
+        return _write(connection, finals, [self._read(one) for one in finals])
 
     def _read(self, one: Final) -> tuple[dict[str, Any], Decided]:
         step, said = one.subject, one.outcome.completion
@@ -180,7 +181,7 @@ class Comparing(_OfSteps):
         return self.settings.call(self.prompt, again, f"{_draw(subject)} repair", shift)
 
     def keep(self, connection: Connection, finals: Sequence[Final]) -> Sequence[Decided]:
-        return _write(connection, [self._read(one) for one in finals])
+        return _write(connection, finals, [self._read(one) for one in finals])
 
     def _read(self, one: Final) -> tuple[dict[str, Any], Decided]:
         said, called = one.outcome.completion, {"compare_call": one.call.id}
@@ -225,7 +226,7 @@ class Answering(_OfSteps):
         for changed, _ in out:
             if changed.get("child") is not None:
                 changed["child"] = samples.seq_of(connection, changed["child"])
-        return _write(connection, out)
+        return _write(connection, finals, out)
 
     def _read(self, one: Final, made: list[Sample]) -> tuple[dict[str, Any], Decided]:
         step, said, called = one.subject, one.outcome.completion, {"answer_call": one.call.id}
@@ -280,11 +281,14 @@ def sample_of(
     )  # fmt: skip
 
 
-def _write(connection: Connection, out: Sequence[tuple[Mapping[str, Any], Decided]]) -> Sequence[Decided]:
-    """Write what became of steps, those with the same columns together."""
+def _write(
+    connection: Connection, finals: Sequence[Final], out: Sequence[tuple[Mapping[str, Any], Decided]]
+) -> Sequence[Decided]:
+    """Write what became of steps, those with the same columns together, and what the replies took."""
     alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for changed, _ in out:
         alike.setdefault(tuple(sorted(changed)), []).append(changed)
     for rows in alike.values():
         evolutions.change(connection, rows)
+    evolutions.spend(connection, [(one.subject.id, *used_by(one.call, one.outcome)) for one in finals])
     return [decided for _, decided in out]

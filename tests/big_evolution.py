@@ -92,7 +92,7 @@ class _Building:
             "id": step_id, "evolution_id": self.id, "root": root, "parent": parent, "round": round, "redo": 0,
             "heuristic": drawn, "task": task, "phase": PHASE_OF.get(rule or "", ANSWER),
             "state": REJECTED if rule else KEPT, "rule": rule, "evidence": {}, "made": child,
-            **words_of(text, task, answer),
+            **words_of(text, task, answer), "tokens_in": 540, "tokens_out": 180, "replies": 3,
         }  # fmt: skip
         return child, step
 

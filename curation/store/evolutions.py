@@ -90,6 +90,7 @@ def add_steps(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None
         "phase": REWRITE, "state": WAITING, "rule": None, "evidence": {}, "overruled": [], "task": None,
         "rewrite_call": None, "compare_call": None, "answer_call": None, "child": None, "cut": None,
         "cut_by": None, "parent_cosine": None, "words_before": None, "words": None, "answer_words": None,
+        "tokens_in": 0, "tokens_out": 0, "replies": 0,
     }  # fmt: skip
     if rows:
         statement = insert_or_ignore(evolution_step).on_conflict_do_nothing(index_elements=["id"])
@@ -109,6 +110,23 @@ def change(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     connection.execute(
         statement, [{"at": row["id"], **{f"new_{name}": row[name] for name in names}} for row in rows]
     )
+
+
+def spend(connection: Connection, rows: Sequence[tuple[str, int, int]]) -> None:
+    """Add what replies took to their steps: id, tokens in, tokens out."""
+    if not rows:
+        return
+    statement = (
+        update(evolution_step)
+        .where(step.id == bindparam("at"))
+        .values(
+            tokens_in=step.tokens_in + bindparam("more_in"),
+            tokens_out=step.tokens_out + bindparam("more_out"),
+            replies=step.replies + 1,
+        )
+    )  # fmt: skip
+    told = [{"at": id, "more_in": given, "more_out": made} for id, given, made in rows]
+    connection.execute(statement, told)
 
 
 def subjects(connection: Connection, ids: Sequence[str]) -> dict[str, Row[Any]]:
@@ -265,54 +283,49 @@ def stamp(connection: Connection, id: str) -> tuple[Any, ...]:
 
 
 def measured(connection: Connection, id: str) -> list[Row[Any]]:
-    """Give round, heuristic, words_before (None: not known), words, answer_words and parent_cosine (None: not
-    measured) of everything that lives."""
-    columns = (
-        step.round, step.heuristic, step.words_before, step.words, step.answer_words, step.parent_cosine
+    """Give what was measured of every step: round, heuristic, state, cut, words_before, words, answer_words,
+    parent_cosine (None where nobody knows), tokens_in, tokens_out, replies."""
+    names = (
+        "round", "heuristic", "state", "cut", "words_before", "words", "answer_words", "parent_cosine",
+        "tokens_in", "tokens_out", "replies",
     )  # fmt: skip
-    query = select(*columns).where(step.evolution_id == id, step.state == KEPT, step.cut.is_(None))
-    return list(connection.execute(query))
+    return list(connection.execute(select(*(step[name] for name in names)).where(step.evolution_id == id)))
 
 
 def costs(connection: Connection, id: str, most: int) -> list[Row[Any]]:
-    """Give tokens_in, tokens_out and seconds of the newest steps that were decided, all calls of each."""
+    """Give tokens_in, tokens_out and the seconds of the newest steps that were decided, all calls of each."""
     call, item = teacher_call.c, generation_item.c
+    newest = (
+        select(evolution_step).where(step.evolution_id == id, step.state != WAITING)
+        .order_by(step.seq.desc()).limit(most).subquery()
+    )  # fmt: skip
     query = (
         select(
-            func.sum(call.tokens_in + call.lost_in).label("tokens_in"),
-            func.sum(call.tokens_out + call.lost_out).label("tokens_out"),
+            newest.c.tokens_in,
+            newest.c.tokens_out,
             func.coalesce(func.sum(call.seconds), 0.0).label("seconds"),
         )
-        .select_from(evolution_step)
-        .join(generation_item, item.subject == step.id)
+        .join(generation_item, item.subject == newest.c.id)
         .join(teacher_call, (call.id == item.call_id) | (call.id == item.repair_id))
-        .where(step.evolution_id == id, step.state != WAITING)
-        .group_by(step.seq)
-        .order_by(step.seq.desc())
-        .limit(most)
+        .group_by(newest.c.seq)
     )
     return list(connection.execute(query))
 
 
-def tokens(connection: Connection, id: str) -> list[Row[Any]]:
-    """Sum tokens (lost ones included) and answered calls by round and heuristic: what the calls of all steps
-    took, comparisons that were asked twice included."""
-    call, item = teacher_call.c, generation_item.c
-    query = (
-        select(
-            step.round,
-            step.heuristic,
-            func.sum(call.tokens_in + call.lost_in).label("tokens_in"),
-            func.sum(call.tokens_out + call.lost_out).label("tokens_out"),
-            func.count().label("calls"),
+def tokens(connection: Connection, id: str) -> int:
+    """Sum the tokens of all calls of an evolution's steps, in and out, those of lost replies included."""
+    call = teacher_call.c
+    total = 0
+    for which in (generation_item.c.call_id, generation_item.c.repair_id):
+        query = (
+            select(func.sum(call.tokens_in + call.tokens_out + call.lost_in + call.lost_out))
+            .select_from(evolution_step)
+            .join(generation_item, generation_item.c.subject == step.id)
+            .join(teacher_call, call.id == which)
+            .where(step.evolution_id == id)
         )
-        .select_from(evolution_step)
-        .join(generation_item, item.subject == step.id)
-        .join(teacher_call, (call.id == item.call_id) | (call.id == item.repair_id))
-        .where(step.evolution_id == id)
-        .group_by(step.round, step.heuristic)
-    )
-    return list(connection.execute(query))
+        total += int(connection.execute(query).scalar() or 0)
+    return total
 
 
 def difficulties(connection: Connection, id: str) -> list[Row[Any]]:

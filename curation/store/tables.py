@@ -389,6 +389,10 @@ evolution_step = Table(
     Column("words", Integer),
     Column("answer_words", Integer),
     Column("parent_cosine", Float),  # of the two tasks; NULL: not measured
+    # Of the replies that counted, and how many they were. What was paid in all is summed over the calls.
+    Column("tokens_in", Integer, nullable=False),
+    Column("tokens_out", Integer, nullable=False),
+    Column("replies", Integer, nullable=False),
     Column("cut", Text),  # pruned | redone (another attempt stands in its place); NULL: it is alive
     Column("cut_by", Text),
     Index("ix_evolution_step_tree", "evolution_id", "root", "round", "redo"),

@@ -23,6 +23,7 @@ SIZE = 25
 STATES = {KEPT: "lives", REJECTED: "eliminated", FAILED: "failed", WAITING: "waits"}
 SIGNS = {KEPT: "✓", REJECTED: "✗", FAILED: "!", WAITING: "…"}
 COLORS = {KEPT: "green", REJECTED: "orange", FAILED: "red", WAITING: "gray"}
+CHANGED = "trees_changed"  # in the session: something was said of a step since the page was drawn
 UNKNOWN = "?"  # in the address: of which nobody knows the heuristic
 SHOWN = 20_000  # characters of a text that are compared
 PHASES = {"evolve": "Rewriting", "equality": "Comparing", "evolve-answer": "Answering"}
@@ -261,17 +262,10 @@ def _edge(step: Row[Any], calls: Sequence[CallTold]) -> None:
         ui.show_line(f"{one['person']} set this rule aside: {_rule(one['rule'])}")
     if "link" in step.evidence:
         _link(step.evidence["link"])
-    if calls:
-        st.dataframe(
-            ui.frame({
-                "Call": [PHASES.get(one.phase, one.phase) for one in calls],
-                "Model": [one.model for one in calls],
-                "Prompt": [f"{one.prompt_name} · {one.prompt[:8]}" for one in calls],
-                "In": [one.tokens_in for one in calls], "Out": [one.tokens_out for one in calls],
-                "Said": [_excerpt(one.said, 80) for one in calls],
-            }),
-            hide_index=True, key=f"calls-{step.id}",
-        )  # fmt: skip
+    for one in calls:
+        took = f"{one.tokens_in:,} tokens in, {one.tokens_out:,} out"
+        prompt = f"{one.prompt_name} {one.prompt[:8]}"
+        st.caption(ui.plain(f"{PHASES.get(one.phase, one.phase)} · {one.model} · {prompt} · {took}"))
 
 
 def _link(link: Mapping[str, Any]) -> None:
@@ -327,8 +321,7 @@ def _redo(tree: Tree, node: Node) -> None:
     key_is_there = bool(tree.evolution.settings.get("base_url"))
     st.button(
         f"Redo: {steps * CALLS_A_STEP} calls at most", key=f"redo-{node.step.id}", icon=":material/replay:",
-        disabled=not key_is_there, on_click=ui.start,
-        args=("evolve-redo", {"step": node.step.id, "person": ui.person()}),
+        disabled=not key_is_there, on_click=_start_redo, args=(node.step.id,),
         help=f"Makes this step{' and what grew from it' if steps > 1 else ''} anew, with a new draw; nothing "
         "else is asked. The old branch stays in the tree.",
     )  # fmt: skip
@@ -344,16 +337,40 @@ def _below(node: Node) -> list[Node]:
     return found
 
 
+def _start_redo(id: str) -> None:
+    ui.start("evolve-redo", {"step": id, "person": ui.person()})
+    st.session_state[CHANGED] = True
+
+
 def _act(action: Any, id: str) -> None:
+    st.session_state[CHANGED] = True
     done = ui.act(action, ui.workspace(), id, ui.person())
     if done is not None:
         ui.toast(ui.plain(done.message))
 
 
 def _say(id: str, word: str) -> None:
+    st.session_state[CHANGED] = True
     done = ui.act(sample_words.say, ui.workspace(), id, word, ui.person())
     if done is not None:
         ui.toast(ui.plain(done.message))
+
+
+@st.fragment
+def _open_tree(evolution: str, root: int) -> None:
+    """Show one tree and the step of it that is open. By itself: another step draws nothing else anew."""
+    if st.session_state.pop(CHANGED, False):
+        st.rerun()  # the list above tells of it, too
+    with ui.readable_errors():
+        tree = tree_of(ui.workspace(), evolution, root)
+        left, right = st.columns([1, 1.1], gap="medium")
+        with left:
+            node = _tree(tree)
+        if node is not None:
+            with right:
+                calls = _step(tree, node)
+            _diff(tree, node)
+            _answer(node, calls)
 
 
 def _page() -> None:
@@ -379,15 +396,7 @@ def _page() -> None:
     if not is_there:
         st.info("This tree is not in the evolution that is chosen.", icon=":material/search_off:")
         return
-    tree = tree_of(ui.workspace(), chosen.id, root)
-    left, right = st.columns([1, 1.1], gap="medium")
-    with left:
-        node = _tree(tree)
-    if node is not None:
-        with right:
-            calls = _step(tree, node)
-        _diff(tree, node)
-        _answer(node, calls)
+    _open_tree(chosen.id, root)
 
 
 _page()

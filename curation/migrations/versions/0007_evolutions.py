@@ -65,6 +65,7 @@ def _steps() -> None:
         sa.Column("child", number, nullable=True),
         *[sa.Column(name, sa.Integer(), nullable=True) for name in ("words_before", "words", "answer_words")],
         sa.Column("parent_cosine", sa.Float(), nullable=True),
+        *[sa.Column(name, sa.Integer(), nullable=False) for name in ("tokens_in", "tokens_out", "replies")],
         sa.Column("cut", sa.Text(), nullable=True),
         sa.Column("cut_by", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
