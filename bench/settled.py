@@ -176,6 +176,7 @@ def _trees(visitor: Visitor) -> Times:
     for _ in range(DRAWS):
         page.goto(f"{page.url.split('?')[0]}?after={chance.randrange(19_000)}&round={chance.randint(1, 3)}")
         settled(page)
+        page.wait_for_timeout(500)  # a person looks before the first click, too
         page.evaluate(WATCH)
         times["a tree far down"].append(_timed(page, lambda: _click_tree(page, chance)))
     page = visitor.open("evolve")
@@ -191,7 +192,10 @@ def _click_tree(page: Page, chance: random.Random) -> None:
     table.scroll_into_view_if_needed()
     box = table.bounding_box()
     assert box is not None
+    before = page.url
     page.mouse.click(box["x"] + 120, box["y"] + 35 * (chance.randint(1, 4) + 1) + 17)
+    # The table answers a click at once, before anything is asked: wait until the address tells of a tree.
+    page.wait_for_function("before => location.href !== before", arg=before, timeout=LIMIT_MS)
 
 
 def _bar(page: Page, chance: random.Random, field: str) -> None:

@@ -357,6 +357,21 @@ def _say(id: str, word: str) -> None:
 
 
 @st.fragment
+def _listed(chosen: Row[Any]) -> None:
+    """Show the trees that fit, and the one that is open; neither menu nor filters are drawn for a click."""
+    with ui.readable_errors():
+        root = _list(chosen, _query())
+        if root is None:
+            return
+        with ui.workspace().database.reading() as connection:
+            is_there = bool(evolutions.of_root(connection, chosen.id, root))
+        if is_there:
+            _open_tree(chosen.id, root)
+        else:
+            st.info("This tree is not in the evolution that is chosen.", icon=":material/search_off:")
+
+
+@st.fragment
 def _open_tree(evolution: str, root: int) -> None:
     """Show one tree and the step of it that is open. By itself: another step draws nothing else anew."""
     if st.session_state.pop(CHANGED, False):
@@ -388,15 +403,7 @@ def _page() -> None:
         return
     chosen = ui.choose_evolution(found)
     _filters(chosen)
-    root = _list(chosen, _query())
-    if root is None:
-        return
-    with ui.workspace().database.reading() as connection:
-        is_there = bool(evolutions.of_root(connection, chosen.id, root))
-    if not is_there:
-        st.info("This tree is not in the evolution that is chosen.", icon=":material/search_off:")
-        return
-    _open_tree(chosen.id, root)
+    _listed(chosen)
 
 
 _page()
