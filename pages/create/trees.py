@@ -141,7 +141,9 @@ def _tree(tree: Tree) -> Node | None:
     walked = tree.walk()
     open_id = st.query_params.get("step", "")
     opened = next((node for _, node in walked if node.step.id == open_id), None)
-    opened = opened or (walked[-1][1] if walked else None)
+    if opened is None and walked:
+        fitting = [node for _, node in walked if _fits(node.step, _query())]
+        opened = fitting[0] if fitting and _query() != StepQuery() else walked[-1][1]
     with st.container(gap="xsmall", key="tree"):
         _root_line(tree)
         for depth, node in walked:
@@ -149,6 +151,15 @@ def _tree(tree: Tree) -> Node | None:
         if opened is not None and len(walked) > 1:
             _steps_beside([node.step.id for _, node in walked], opened.step.id)
     return opened
+
+
+def _fits(step: Row[Any], query: StepQuery) -> bool:
+    """Say whether a step is one of those that the list was filtered for."""
+    wanted = (
+        (query.heuristic, step.heuristic or ""), (query.round, step.round), (query.state, step.state),
+        (query.rule, step.rule), (query.cut, step.cut is not None),
+    )  # fmt: skip
+    return all(asked is None or asked == found for asked, found in wanted)
 
 
 def _steps_beside(ids: Sequence[str], opened: str) -> None:
