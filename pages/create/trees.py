@@ -23,7 +23,6 @@ SIZE = 25
 STATES = {KEPT: "lives", REJECTED: "eliminated", FAILED: "failed", WAITING: "waits"}
 SIGNS = {KEPT: "✓", REJECTED: "✗", FAILED: "!", WAITING: "…"}
 COLORS = {KEPT: "green", REJECTED: "orange", FAILED: "red", WAITING: "gray"}
-CHANGED = "trees_changed"  # in the session: something was said of a step since the page was drawn
 UNKNOWN = "?"  # in the address: of which nobody knows the heuristic
 SHOWN = 20_000  # characters of a text that are compared
 PHASES = {"evolve": "Rewriting", "equality": "Comparing", "evolve-answer": "Answering"}
@@ -332,7 +331,8 @@ def _redo(tree: Tree, node: Node) -> None:
     key_is_there = bool(tree.evolution.settings.get("base_url"))
     st.button(
         f"Redo: {steps * CALLS_A_STEP} calls at most", key=f"redo-{node.step.id}", icon=":material/replay:",
-        disabled=not key_is_there, on_click=_start_redo, args=(node.step.id,),
+        disabled=not key_is_there, on_click=ui.start,
+        args=("evolve-redo", {"step": node.step.id, "person": ui.person()}),
         help=f"Makes this step{' and what grew from it' if steps > 1 else ''} anew, with a new draw; nothing "
         "else is asked. The old branch stays in the tree.",
     )  # fmt: skip
@@ -348,20 +348,13 @@ def _below(node: Node) -> list[Node]:
     return found
 
 
-def _start_redo(id: str) -> None:
-    ui.start("evolve-redo", {"step": id, "person": ui.person()})
-    st.session_state[CHANGED] = True
-
-
 def _act(action: Any, id: str) -> None:
-    st.session_state[CHANGED] = True
     done = ui.act(action, ui.workspace(), id, ui.person())
     if done is not None:
         ui.toast(ui.plain(done.message))
 
 
 def _say(id: str, word: str) -> None:
-    st.session_state[CHANGED] = True
     done = ui.act(sample_words.say, ui.workspace(), id, word, ui.person())
     if done is not None:
         ui.toast(ui.plain(done.message))
@@ -370,6 +363,7 @@ def _say(id: str, word: str) -> None:
 @st.fragment
 def _listed(chosen: Row[Any]) -> None:
     """Show the trees that fit, and the one that is open; neither menu nor filters are drawn for a click."""
+    ui.show_waiting_messages()
     with ui.readable_errors():
         root = _list(chosen, _query())
         if root is None:
@@ -382,21 +376,16 @@ def _listed(chosen: Row[Any]) -> None:
             st.info("This tree is not in the evolution that is chosen.", icon=":material/search_off:")
 
 
-@st.fragment
 def _open_tree(evolution: str, root: int) -> None:
-    """Show one tree and the step of it that is open. By itself: another step draws nothing else anew."""
-    if st.session_state.pop(CHANGED, False):
-        st.rerun()  # the list above tells of it, too
-    with ui.readable_errors():
-        tree = tree_of(ui.workspace(), evolution, root)
-        left, right = st.columns([1, 1.1], gap="medium")
-        with left:
-            node = _tree(tree)
-        if node is not None:
-            with right:
-                calls = _step(tree, node)
-            _diff(tree, node)
-            _answer(node, calls)
+    tree = tree_of(ui.workspace(), evolution, root)
+    left, right = st.columns([1, 1.1], gap="medium")
+    with left:
+        node = _tree(tree)
+    if node is not None:
+        with right:
+            calls = _step(tree, node)
+        _diff(tree, node)
+        _answer(node, calls)
 
 
 def _page() -> None:

@@ -176,13 +176,16 @@ def test_accept_and_reject_by_keys(app: App, page: Callable[..., Page]) -> None:
             newest = sample_words.newest(connection, step.child)
         return None if newest is None else newest.word
 
+    opened.wait_for_timeout(400)
     opened.keyboard.press("a")
     wait_for(lambda: word() == "accept")
     expect(keyed(opened, f"accept-{step.id}").get_by_role("button")).to_contain_text("Accepted")
     settled(opened)
+    opened.wait_for_timeout(400)
     opened.keyboard.press("x")
     wait_for(lambda: word() == "reject")
     settled(opened)
+    opened.wait_for_timeout(400)
     opened.keyboard.press("x")
     wait_for(lambda: word() == "none")
 
@@ -191,9 +194,11 @@ def test_keys_go_from_attempt_to_attempt(app: App, page: Callable[..., Page]) ->
     line = [one for one in steps(app) if one.root == 9]
     opened = page("trees", root="9", step=line[2].id)
     for at in (1, 0):
+        opened.wait_for_timeout(400)  # keys count once the buttons are drawn
         opened.keyboard.press("k")
         expect(opened.locator("[data-item]").first).to_have_attribute("data-item", line[at].id)
         settled(opened)
+    opened.wait_for_timeout(400)
     opened.keyboard.press("j")
     expect(opened.locator("[data-item]").first).to_have_attribute("data-item", line[1].id)
 
