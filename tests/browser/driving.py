@@ -40,6 +40,8 @@ PAGES = (
     "generate",
     "replies",
     "prompts",
+    "evolve",
+    "trees",
     "samples",
     "row",
     "clean",

@@ -36,6 +36,7 @@ def views(workspace: Workspace) -> list[tuple[str, str, dict[str, str]]]:
         ("opinions", "Opinions"),
     ):
         found.append((f"near-duplicates-{name}", "near-duplicates", {"view": view}))
+    found.append(("evolve-rounds", "evolve", {"view": "Rounds"}))
     found.append(("review-contamination", "review", {"kind": "decontaminate"}))
     first = next(iter(samples.stream(workspace.database, ("id",))), None)
     questions = review.items(workspace, limit=1)
