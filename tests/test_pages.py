@@ -29,7 +29,7 @@ from curation.seeds import Settings as SeedSettings
 from curation.seeds import add_seeds
 from curation.store import documents, samples, seed_browsing
 from curation.workspace import DATABASE, Workspace
-from tests import big_workspace
+from tests import big_evolution, big_workspace
 from tests.browser.stores import keep_vectors, paired_vectors
 from tests.faults import environment
 from tests.loopback_teacher import finished, html_page, loopback_teacher
@@ -59,6 +59,8 @@ PAGES = {
     "generate": "pages/create/generate.py",
     "replies": "pages/create/replies.py",
     "prompts": "pages/create/prompts.py",
+    "evolve": "pages/create/evolve.py",
+    "trees": "pages/create/trees.py",
     "samples": "pages/create/samples.py",
     "row": "pages/create/row.py",
     "clean": "pages/curate/clean.py",
@@ -74,7 +76,10 @@ PAGES = {
     "jobs": "pages/jobs/jobs.py",
     "settings": "pages/settings/settings.py",
 }
-TITLES = {"prompts": "Prompt bench", "clean": "Exact duplicates", "decontaminate": "Contamination"}
+TITLES = {
+    "prompts": "Prompt bench", "clean": "Exact duplicates", "decontaminate": "Contamination",
+    "trees": "Family trees",
+}  # fmt: skip
 DAMAGED = {
     "t": "abc", "at": "-1", "open": "99999999999", "item": "nope", "id": "nope", "after": "%00\x00",
     "before": "1-", "sort": "nope", "place": "nope", "stage": "nope", "reason": "nope", "name": "nope",
@@ -85,6 +90,8 @@ DAMAGED = {
     "set_nope": "1", "language": "nope", "source": "\x00", "licence": "<b>", "lines": "9-1", "seed": "nope",
     "document": "nope", "state": "nope", "harvest_id": "nope", "policy": "nope", "many": "nope",
     "way": "nope", "g": "nope", "reply": "-1", "flag": "nope", "ids": "nope,\x00", "p0": "nope", "pair": "0",
+    "evolution": "nope", "root": "99999999999", "step": "\x00", "round": "-1", "heuristic": "nope",
+    "rule": "<b>", "cut": "nope", "through": "x",
 }  # fmt: skip
 
 
@@ -97,7 +104,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     folder = tmp_path_factory.mktemp("stores")
     build = {
         "empty": Workspace, "small": small_store, "large": large_store, "trained": trained_store,
-        "harvested": harvested_store,
+        "harvested": harvested_store, "evolved": evolved_store,
     }  # fmt: skip
     built: dict[str, Path] = {}
 
@@ -182,6 +189,10 @@ def write_run(run: LoraRun, steps: int, held_out: list[str], failed: bool) -> No
     run.write(runs.RESULT, {"run": run.name, "state": runs.FINISHED, "steps": steps})
 
 
+def evolved_store(folder: Path) -> None:
+    big_evolution.build(folder, 30)
+
+
 def large_store(folder: Path) -> None:
     big_workspace.build(folder, samples=BIG, pairs=BIG)
 
@@ -225,7 +236,7 @@ def test_every_page_of_the_menu_is_tried() -> None:
     assert files == set(PAGES.values())
 
 
-@pytest.mark.parametrize("store", ["empty", "small", "large", "trained"])
+@pytest.mark.parametrize("store", ["empty", "small", "large", "trained", "evolved"])
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_opens_on_a_store_of_any_size(opened: Callable[..., AppTest], store: str, page: str) -> None:
     app = opened(store, page)
@@ -233,7 +244,7 @@ def test_a_page_opens_on_a_store_of_any_size(opened: Callable[..., AppTest], sto
     assert not app.error
 
 
-@pytest.mark.parametrize("store", ["empty", "small", "trained"])
+@pytest.mark.parametrize("store", ["empty", "small", "trained", "evolved"])
 @pytest.mark.parametrize("page", PAGES)
 def test_a_damaged_address_gives_a_message_or_the_default(
     opened: Callable[..., AppTest], store: str, page: str
