@@ -1,11 +1,12 @@
 """Exact duplicates: rows that ask the same thing keep one answer.
 
-Rule `platypus` (data_pipeline/merged_largest_keep.py): equal instruction and input, nothing normalised but
-a missing input, which counts as ""; the row with the longest response in characters stays, ties keep the
-first, and the survivor takes the position of the first. Rule `magicoder` (clean_data.py): with all white
-space removed, the seed's text, problem and solution are each compared with those of kept rows; any repeat
-drops a row, and two replies to one seed are repeats. Rows come in the order in which they were made; the
-published script shuffles them first. Before either rule, rows that a person rejected are dropped.
+Rule `platypus` (data_pipeline/merged_largest_keep.py): equal instruction and input, nothing normalised but a
+missing input, which counts as ""; the row with the longest response in characters stays, ties keep the first,
+and the survivor takes the position of the first. Rule `magicoder` (clean_data.py): with all white space
+removed, the seed's text, problem and solution are each compared with those of kept rows; any repeat drops a
+row, and two replies to one seed are repeats. Rows come in the order in which they were made; the published
+script shuffles them first. A row that was evolved has its parent's seed and does not repeat it. Before either
+rule, rows that a person rejected are dropped.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,13 +16,13 @@ from typing import Any
 from curation.errors import WrongInput
 from curation.records import digest
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
-from curation.store import clean_report, decisions, runs, sample_words, samples
+from curation.store import clean_report, decisions, evolutions, runs, sample_words, samples
 from curation.store.database import Connection
 from curation.store.database import Row as StoredRow
 from curation.workspace import Workspace
 
 STAGE = "clean"
-CODE = "2"  # seeds are compared by their texts
+CODE = "3"  # what was evolved repeats no seed
 RULES = ("platypus", "magicoder")
 Words = Mapping[int, StoredRow[Any]]  # rows that people reject, by their numbers, with the word that counts
 
@@ -172,7 +173,7 @@ def _evidence(repeat: Repeat, rule: str) -> dict[str, Any]:
 
 
 def _rows(stage: Stage, rule: str, total: int) -> Iterator[Row]:
-    columns = ("id", "instruction", "input", "response")
+    columns = ("id", "instruction", "input", "response", "method")
     stream = samples.stream if rule == "platypus" else samples.stream_with_seeds
     for number, row in enumerate(stream(stage.db, columns)):
         if number % samples.PAGE == 0:
@@ -184,7 +185,7 @@ def _keys(row: Any, rule: str) -> tuple[tuple[str, str], ...]:
     if rule == "platypus":
         return (("exact_duplicate", digest(row.instruction, row.input)),)
     texts = [
-        ("duplicate_seed", row.seed_text or ""),
+        ("duplicate_seed", "" if row.method == evolutions.METHOD else row.seed_text or ""),
         ("duplicate_problem", row.instruction + row.input),
         ("duplicate_solution", row.response),
     ]

@@ -31,7 +31,7 @@ from curation.store.evolutions import ANSWER, COMPARE, FAILED, KEPT, REJECTED, R
 from curation.store.generations import REPAIR, Decided
 from curation.teacher import Call
 
-METHOD = "evol-instruct"  # of the samples
+METHOD = evolutions.METHOD
 READER = "1"  # goes up when a reply is read differently
 CALLS = {REWRITE: "evolve", COMPARE: "equality", ANSWER: "evolve-answer"}  # phase: method of its prompts
 REDO_SHIFT = 100  # of the seed: rounds stay below it, so that no two draws of a task share one

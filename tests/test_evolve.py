@@ -24,7 +24,7 @@ from curation.import_samples import import_samples
 from curation.prompt import shipped
 from curation.records import Sample
 from curation.sample_words import say
-from curation.store import evolutions, sample_words, samples
+from curation.store import evolutions, sample_words, samples, seeds
 from curation.store.database import Row
 from curation.store.evolutions import PREVIEW, PRUNED, REDONE, StepQuery
 from curation.workspace import Workspace
@@ -48,6 +48,7 @@ from tests.evolving import (
 )
 from tests.generating import QUICK, Near
 from tests.loopback_teacher import LoopbackTeacher, finished, html_page, loopback_teacher, refusal
+from tests.made_up_seeds import made_up_seeds
 from tests.workspaces import SHARED, CommandLine, needs_shared
 
 SHARES = {LEAKS: 8, EQUAL: 10, SORRY: 6, EMPTY: 4}
@@ -428,6 +429,23 @@ def test_what_is_not_there_cannot_be_kept(tasks: EvolvingSet) -> None:
         keep_anyway(tasks.workspace, step.id)
     with pytest.raises(WrongInput, match="No step"):
         prune(tasks.workspace, "nothing")
+
+
+def test_children_of_one_seed_repeat_no_seed(tasks: EvolvingSet) -> None:
+    """Magicoder's rule drops a second reply to a seed; what was evolved from the first is no second reply."""
+    with tasks.workspace.database.transaction() as connection:
+        seeds.add(connection, made_up_seeds(1))
+        (seed,) = connection.exec_driver_sql("SELECT id FROM seed").one()
+        given = Sample(
+            id="made", instruction="Sort by number 50.", input="", response="sorted(x)", source="s", row=None,
+            name="made", licence="MIT", method="oss-instruct", seed_id=seed,
+        )  # fmt: skip
+        samples.add(connection, [given])
+    tasks.evolve(parents="made", rounds=2)
+    report = clean(tasks.workspace, "magicoder").report
+    assert report["dropped"] == {} and report["kept"] == 12 + 3
+    with tasks.workspace.database.reading() as connection:
+        assert {row.seed_id for row in samples.of_set(connection, "evol-instruct")} == {seed}
 
 
 # --- reading ---

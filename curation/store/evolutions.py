@@ -21,6 +21,7 @@ from curation.store.tables import (
 )
 
 PAGE = 500
+METHOD = "evol-instruct"  # of the samples that an evolution makes
 EVOLVED, PREVIEW, IMPORTED = "evolved", "preview", "imported"  # kinds
 REWRITE, COMPARE, ANSWER = "rewrite", "compare", "answer"  # phases, in order
 WAITING, KEPT, REJECTED, FAILED = "waiting", "kept", "rejected", "failed"
