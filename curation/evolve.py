@@ -71,6 +71,8 @@ class Settings(TeacherSettings):
             raise WrongInput(f"--rounds {self.rounds} must be between 1 and {MOST_ROUNDS}")
         if not self.name.strip() or self.name == PREVIEW:
             raise WrongInput("The samples need a name of their own: give one with --name")
+        if self.name == self.parents:
+            raise WrongInput(f"The samples need another name than the set {self.parents!r} that is evolved")
         for check in self.checks:
             if check not in CHECKS:
                 raise WrongInput(f"There is no check {check!r}; there are {', '.join(CHECKS)}")

@@ -5,6 +5,7 @@ from typing import Any
 from curation.errors import WrongInput
 from curation.store import (
     decisions,
+    evolutions,
     judgements,
     reviews,
     runs,
@@ -53,6 +54,8 @@ def _origin(workspace: Workspace, row: Row[Any]) -> dict[str, Any]:
         "licence": row.licence,
         **({"extra": row.extra} if row.extra else {}),
     }
+    if parents := _parents(workspace, row):
+        origin["parents"] = parents
     seed = seeds.find(workspace.database, row.seed_id) if row.seed_id else None
     if seed is not None:
         origin["seed"] = {
@@ -65,6 +68,22 @@ def _origin(workspace: Workspace, row: Row[Any]) -> dict[str, Any]:
             "document_sha256": seed.document_hash,
         }
     return origin
+
+
+def _parents(workspace: Workspace, row: Row[Any]) -> list[dict[str, Any]]:
+    """Tell what a row was evolved from, the nearest first: parent, round, heuristic and step of each."""
+    told: list[dict[str, Any]] = []
+    with workspace.database.reading() as connection:
+        at: int | None = row.seq
+        while at is not None and (steps := evolutions.of_child(connection, at)):
+            step = steps[0]
+            at = None if step.parent is None else int(step.parent)
+            if at is not None:
+                told.append({
+                    "id": samples.ids_of(connection, [at])[at], "round": step.round,
+                    "heuristic": step.heuristic or "unknown", "step": step.id, "evolution": step.evolution_id,
+                })  # fmt: skip
+    return told
 
 
 def _opinions(workspace: Workspace, row: Row[Any]) -> dict[str, Any]:

@@ -517,6 +517,11 @@ def test_explain_names_parent_round_and_heuristic(grown: tuple[EvolvingSet, str]
     extra = explain(tasks.workspace, tasks.sample(second.child).id)["origin"]["extra"]
     assert extra["parent"] == tasks.sample(second.parent).id and extra["round"] == 2
     assert extra["heuristic"] == second.heuristic and extra["evolution"] == id
+    parents = explain(tasks.workspace, tasks.sample(second.child).id)["origin"]["parents"]
+    assert [(one["id"], one["round"]) for one in parents] == [
+        (tasks.sample(second.parent).id, 2), (tasks.sample(3).id, 1),
+    ]  # fmt: skip
+    assert parents[0]["heuristic"] == second.heuristic and parents[0]["step"] == second.id
 
 
 # --- scores ---
@@ -573,6 +578,7 @@ def test_scores_of_two_sets_are_not_compared(grown: tuple[EvolvingSet, str]) -> 
         ({"rounds": 0}, "--rounds 0"),
         ({"limit": -1}, "--limit -1"),
         ({"name": " "}, "name"),
+        ({"name": "a", "parents": "a"}, "another name"),
         ({"checks": ("spelling",)}, "no check 'spelling'"),
         ({"heuristics": "harder"}, "no heuristic 'harder'"),
         ({"top_p": 0.0}, "--top-p"),
