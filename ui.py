@@ -246,8 +246,9 @@ def choose_evolution(found: Sequence[Any]) -> Any:
     if len(found) == 1:
         return found[0]
     names = {
-        one.id: f"{one.name} · {one.parents or 'all samples'} · "
-        + (one.model if one.kind == evolutions.EVOLVED else "imported")
+        one.id: f"{one.name} · {one.parents or 'all samples'} · {one.model}"
+        if one.kind == evolutions.EVOLVED
+        else f"{one.parents} · imported"
         for one in found
     }
     chosen = choose("Evolution", "evolution", list(by_id), lambda id: f"{names[id]} · {id[:8]}", found[0].id)

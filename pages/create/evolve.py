@@ -323,7 +323,7 @@ def _rounds() -> None:
     _table(told)
     _why(chosen.id)
     _by_heuristic(told)
-    _likeness(chosen.id, told)
+    _likeness(chosen.id)
     if chosen.kind == evolutions.IMPORTED:
         _eliminate(chosen, told)
     _scores(chosen, told)
@@ -451,22 +451,19 @@ def _by_heuristic(told: RoundReport) -> None:
         st.dataframe(ui.frame(shown), hide_index=True, key="evolve_heuristics_table", column_config=NUMBERS)
 
 
-def _likeness(id: str, told: RoundReport) -> None:
+def _likeness(id: str) -> None:
     """Offer to measure how near tasks are to their parents; it takes no call."""
-    measured = sum(line.measured for line in told.rounds)
-    alive = sum(line.alive for line in told.rounds)
+    with ui.workspace().database.reading() as connection:
+        left = len(evolutions.unmeasured(connection, id))
     is_live = ui.show_jobs_of(("likeness",))
-    if is_live or measured >= alive:
+    if is_live or not left:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
-            f"Compare {ui.count_of(alive - measured, 'task')} with the parent",
-            key="evolve_likeness", icon=":material/difference:", on_click=ui.start,
-            args=("likeness", {"evolution": id}),
+            f"Compare {ui.count_of(left, 'task')} with the parent", key="evolve_likeness",
+            icon=":material/difference:", on_click=ui.start, args=("likeness", {"evolution": id}),
         )  # fmt: skip
-        st.caption(
-            "Cosines as near-duplicates takes them: on this machine, no call, some 100 tasks a second."
-        )
+        st.caption("Cosines as near-duplicates takes them, on this machine, without a call.")
 
 
 def _eliminate(chosen: Row[Any], told: RoundReport) -> None:

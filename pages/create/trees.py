@@ -126,7 +126,7 @@ def _cell(steps: Sequence[Row[Any]], round: int) -> str:
     if not alive:
         return ""
     last = alive[-1]
-    told = f"{SIGNS[last.state]} {title_of(last.heuristic)}"
+    told = f"{SIGNS[last.state]} {title_of(last.heuristic) if last.heuristic else STATES[last.state]}"
     if last.cut == PRUNED:
         told += " (pruned)"
     return told + (f" (redone {len(of_round) - 1}x)" if len(of_round) > 1 else "")
