@@ -39,6 +39,8 @@ def link_round(
     known = {step.evolution_id for step in came_of.values()}
     id = known.pop() if len(known) == 1 else digest(IMPORTED, parents)
     old = [row for row in old if row.file_hash != file_hash]
+    if not old:
+        raise WrongInput(f"The file is the set {parents!r} itself; name the set that it was evolved from")
     found = links([question_of(row.instruction, row.input) for row in old],
                   [question_of(row.instruction, row.input) for row in children], show)  # fmt: skip
     rows = [

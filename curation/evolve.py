@@ -22,6 +22,7 @@ from curation.asking import (
 )
 from curation.call_round import Limits
 from curation.elimination import CHECKS
+from curation.endpoint import addresses, check_addresses
 from curation.errors import StageCancelled, WrongInput
 from curation.evolution_report import report_of
 from curation.evolve_calls import CALLS, METHOD, SAMPLING, Answering, Comparing, Making, Rewriting
@@ -187,6 +188,8 @@ class Evolving:
         return PREVIEW if self.kind == evolutions.PREVIEW else self.settings.name
 
     def run(self, show: Progress = silent) -> StageResult:
+        endpoint = self.settings.endpoint
+        check_addresses(endpoint, addresses(endpoint))  # before anything is written down for it
         roots = self.only or wanted_roots(self.workspace, self.settings)
         with self.db.transaction() as connection:
             for prompt in (self.used.rewrite, self.used.compare, self.used.answer):

@@ -254,6 +254,14 @@ def test_a_round_that_cannot_be_is_refused_before_anything_is_kept(
     assert samples.count(Workspace(cli.workspace).database) == 7
 
 
+def test_a_file_is_no_round_of_itself(tmp_path: Path, cli: CommandLine) -> None:
+    file = write_jsonl(tmp_path / "seeds.jsonl", [{"instruction": one, "output": "x = 1"} for one in TASKS])
+    cli.done("samples", "import", file, "--name", "seeds")
+    ran = cli("samples", "import", file, "--name", "seeds", "--round", "1", "--parents", "seeds")
+    assert ran.status == 2 and "is the set 'seeds' itself" in ran.err
+    assert cli.done("evolution", "list")["evolutions"] == []
+
+
 @pytest.mark.usefixtures("one_model")
 def test_nearness_to_parents_is_measured_once(imported: tuple[CommandLine, dict[str, Any]]) -> None:
     cli, told = imported

@@ -594,6 +594,12 @@ def test_no_sample_is_one_clear_message(tmp_path: Path) -> None:
         evolve(Workspace(tmp_path / "w"), Settings(model="m", base_url="http://127.0.0.1:9/v1"), None)
 
 
+def test_an_endpoint_that_is_refused_leaves_nothing(tasks: EvolvingSet) -> None:
+    with pytest.raises(WrongInput, match="link-local"):
+        tasks.evolving(base_url="http://169.254.169.254/v1").run()
+    assert tasks.query("SELECT count(*) FROM evolution") == [(0,)]
+
+
 def test_the_job_takes_every_setting_that_is_a_person_s(tasks: EvolvingSet) -> None:
     for step in ("evolve", "evolve-preview"):
         check(step, {"model": "m", "ids": ["a"]})
