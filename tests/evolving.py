@@ -10,7 +10,7 @@ from typing import Any
 
 from curation.asking import API_SEED
 from curation.evolve import Evolving, Settings
-from curation.evolve_calls import REDO_SHIFT
+from curation.evolve_calls import REDO_SHIFT, task_of
 from curation.heuristics import heuristics
 from curation.records import Sample, digest
 from curation.stage import Progress, StageResult, silent
@@ -155,6 +155,11 @@ class EvolvingSet:
     def calls(self) -> Counter[str]:
         """Count what the teacher was asked, by kind."""
         return Counter(kind_of(one.body) for one in self.teacher.completions)
+
+    def texts(self) -> list[str]:
+        """Give the tasks of the set, as the teacher reads them."""
+        with self.workspace.database.reading() as connection:
+            return [task_of(row) for row in samples.of_set(connection, SET)]
 
     def sample(self, seq: int) -> Row[Any]:
         return samples.read(self.workspace.database, [seq])[0]

@@ -1,6 +1,8 @@
 """Evolve: rounds whose sizes are foretold, calls paid for once, branches that are cut and redone."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +36,7 @@ from tests.evolving import (
     EQUAL,
     LEAKS,
     LIVES,
+    MURMURS,
     RULES,
     SET,
     SORRY,
@@ -49,7 +52,7 @@ from tests.evolving import (
 from tests.generating import QUICK, Near
 from tests.loopback_teacher import LoopbackTeacher, finished, html_page, loopback_teacher, refusal
 from tests.made_up_seeds import made_up_seeds
-from tests.workspaces import SHARED, CommandLine, needs_shared
+from tests.workspaces import ROOT, SHARED, CommandLine, needs_shared
 
 SHARES = {LEAKS: 8, EQUAL: 10, SORRY: 6, EMPTY: 4}
 
@@ -278,6 +281,30 @@ def test_a_preview_shows_each_heuristic_and_a_round_takes_its_reply(tasks: Evolv
     for step in tasks.steps(id):
         assert step.task in [one.task for one in steps if one.root == step.root]
     assert [one.id for one in evolutions.all_of(tasks.workspace.database, evolutions.EVOLVED)] == [id]
+
+
+def test_batches_come_to_the_same_trees(tasks: EvolvingSet, says: EvolvingTeacher) -> None:
+    says.fate = by_chance({**SHARES, MURMURS: 10})
+    batched = tasks.evolve(rounds=2, mode="batch", poll=0.01).report
+    assert not tasks.teacher.completions and len(tasks.teacher.batches.made) >= 6
+    fates = [says.fate(text, round, 0) for round in (1, 2) for text in tasks.texts()]
+    assert sum(one["evolved"] for one in batched["rounds"]) == sum(fate in (LIVES, MURMURS) for fate in fates)
+    now = tasks.evolve(rounds=2).report
+    assert (
+        now["rounds"] == batched["rounds"] and not tasks.teacher.completions
+    )  # the same calls: all are there
+
+
+def test_two_processes_ask_everything_once(tasks: EvolvingSet) -> None:
+    tasks.teacher.delay = 0.05
+    asked = ["evolve", "--from", SET, "--rounds", "2", "--model", "loopback", "--base-url"]
+    words = [*asked, tasks.teacher.base_url, "--workspace", str(tasks.workspace.folder), "--json"]
+    both = [subprocess.Popen([sys.executable, "-m", "curation", *words], cwd=ROOT, stdout=subprocess.PIPE)
+            for _ in range(2)]  # fmt: skip
+    told = [json.loads(one.communicate(timeout=120)[0].splitlines()[-1]) for one in both]
+    assert [one.returncode for one in both] == [0, 0] and told[0]["rounds"] == told[1]["rounds"]
+    assert told[0]["size"] == 36 and tasks.teacher.hits == 72
+    assert set(Counter(json.dumps(one.body) for one in tasks.teacher.completions).values()) == {1}
 
 
 def test_two_equal_tasks_have_a_child_each(tasks: EvolvingSet) -> None:
