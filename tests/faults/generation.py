@@ -48,6 +48,7 @@ class Chain:
         self.first = teacher.hits
         self.billed_before = teacher.billed
         self.kills = 0
+        self.at_once = AT_ONCE
         self.flew = 0  # calls in flight, of all kills together
         self._answered: set[str] = set()  # prompts of calls that were on record as answered
         self._count: Counter[str] = Counter()  # hits when they were
@@ -103,7 +104,7 @@ class Chain:
         done = run(self.workspace, *self.words, *more)
         assert done.returncode == 0, done.stderr
         self._check_answered()
-        assert self.repeated <= self.flew <= AT_ONCE * self.kills
+        assert self.repeated <= self.flew <= self.at_once * self.kills
         assert query(self.workspace, "SELECT count(*) FROM teacher_call WHERE state = 'sent'") == [(0,)]
         assert_clean(self.workspace)
         report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -115,7 +116,7 @@ class Chain:
         self._check_answered()
         states = self._states()
         flying = {prompt for prompt, state in states.items() if state == "sent"}
-        assert len(flying) <= AT_ONCE
+        assert len(flying) <= self.at_once
         assert set(self.hits) <= set(states)  # nothing was sent that is not on record
         assert self.billed <= (query(self.workspace, OURS)[0][0] or 0)  # nor billed that is not counted
         self._answered = {prompt for prompt, state in states.items() if state == "done"}

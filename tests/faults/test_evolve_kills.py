@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from curation.import_samples import Settings as ImportSettings
+from curation.import_samples import import_samples
+from curation.workspace import Workspace
+from tests.evolving import SET
 from tests.faults.evolution import ROUNDS, EvolveChain, says, with_tasks
 from tests.faults.generation import DELAY
 from tests.loopback_teacher import LoopbackTeacher, loopback_teacher
+from tests.workspaces import SHARED, needs_shared
 
 pytestmark = pytest.mark.faults
 
@@ -50,5 +55,28 @@ def test_killed_rounds_come_to_the_same_trees(
             chain.kill_somewhere(chance, 4)
     report = chain.finish()
     assert [one["waiting"] for one in report["rounds"]] == [0] * ROUNDS and report["paused"] is None
+    assert chain.steps() == undisturbed.steps()
+    assert chain.samples() == undisturbed.samples()
+
+
+@needs_shared
+def test_a_kill_in_each_round_of_500_real_rows_changes_nothing(
+    teacher: LoopbackTeacher, tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path / "alpaca")
+    file = SHARED / "instructions" / "code_alpaca_2k.json.gz"
+    import_samples(workspace, str(file), ImportSettings(SET, "CC-BY-NC-4.0"))
+    workspace.database.close()
+    words = ("--limit", "500", "--concurrency", "16", "--budget-tokens", "100000000")
+    undisturbed = EvolveChain(workspace.folder, tmp_path / "undisturbed", teacher, *words)
+    undisturbed.at_once = 16
+    expected = undisturbed.finish()
+    chain = EvolveChain(workspace.folder, tmp_path / "killed", teacher, *words)
+    chain.at_once = 16
+    for round in range(1, ROUNDS + 1):
+        chain.kill_in_round(round, 400)
+    report = chain.finish()
+    assert [one["parents"] for one in report["rounds"]] == [500] * ROUNDS
+    assert report["rounds"] == expected["rounds"] and chain.kills == ROUNDS
     assert chain.steps() == undisturbed.steps()
     assert chain.samples() == undisturbed.samples()
