@@ -196,6 +196,7 @@ def test_an_older_database_gets_the_places_and_words_of_its_rows(workspace: Work
             "DROP INDEX ix_rejection_file_hash_row", "DROP INDEX ix_rejection_file_hash_reason",
             "DROP INDEX ix_near_duplicate_pair_run_id_decision_cosine",
             "DROP INDEX ix_contamination_match_run_id_detector_score",
+            "DROP TABLE evolution_score", "DROP TABLE evolution_step", "DROP TABLE evolution",
             "DROP TABLE teacher_batch_call", "DROP TABLE teacher_batch", "DROP TABLE generation_item",
             "DROP TABLE judgement", "DROP TABLE sample_word", "DROP TABLE prompt_choice",
             "DROP TABLE teacher_call", "DROP TABLE generation", "DROP TABLE prompt",

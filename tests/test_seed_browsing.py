@@ -18,7 +18,7 @@ from sqlalchemy import create_engine
 from curation.errors import WrongInput
 from curation.records import SeedSnippet, digest
 from curation.store import documents, seed_browsing, seeds
-from curation.store.database import MIGRATIONS, Database
+from curation.store.database import HEAD, MIGRATIONS, Database
 from curation.store.seed_browsing import (
     DOCUMENT_FACETS,
     DOCUMENT_SORTS,
@@ -481,5 +481,5 @@ def test_an_older_database_gets_the_places_and_words_of_its_seeds(tmp_path: Path
         seeds.add(connection, [snippet(2_000)])
     assert_index_true(db)
     assert seed_ids(db, SeedQuery())[-1] == snippet(2_000).id and seeds.count(db) == len(made)
-    assert path.with_name(f"before-0006-{DATABASE}").exists()
+    assert path.with_name(f"before-{HEAD}-{DATABASE}").exists()
     db.close()

@@ -139,9 +139,31 @@ def pick(page: Page, key: str, option: str) -> None:
     """Choose from a box that may lie below the fold: it would close again while the page scrolls to it."""
     keyed(page, "near_run").scroll_into_view_if_needed()
     page.wait_for_timeout(500)
-    keyed(page, key).get_by_role("combobox").click()
-    page.get_by_role("option", name=option).first.click()
-    settled(page)
+    box = keyed(page, key)
+
+    def is_shown() -> bool:
+        return option in box.inner_text() or option in box.get_by_role("combobox").input_value()
+
+    for _ in range(3):  # a page that is drawn anew meanwhile takes an open list away
+        box.get_by_role("combobox").click()
+        page.get_by_role("option", name=option).first.click()
+        page.wait_for_timeout(300)
+        settled(page)
+        if is_shown():
+            return
+    raise AssertionError(f"{option} was not chosen in {key}")
+
+
+def check(page: Page, text: str) -> None:
+    """Tick a box or a radio button, and see that it is: a click beside a page that is being drawn is lost."""
+    for _ in range(3):
+        page.get_by_text(text).click()
+        page.wait_for_timeout(300)
+        settled(page)
+        ticked = page.locator("label").filter(has_text=text).locator("input")
+        if ticked.is_checked():
+            return
+    raise AssertionError(f"{text!r} was not ticked")
 
 
 def finished(app: App, number: int) -> list[jobs.Job]:
@@ -157,8 +179,7 @@ def test_a_run_takes_sources_and_second_opinions(app: App, visitor: Visitor) -> 
     pick(page, "near_keep", "source")
     pick(page, "near_sources", "open_platypus.parquet")
     page.keyboard.press("Escape")
-    page.get_by_text("Compare words and code, too").click()
-    settled(page)
+    check(page, "Compare words and code, too")
     press(page, "near_run")
     asked = finished(app, 2)[0].settings
     assert (asked["sources"], asked["opinions"]) == (["open_platypus.parquet"], True)
@@ -168,7 +189,6 @@ def test_a_run_takes_sources_and_second_opinions(app: App, visitor: Visitor) -> 
 
 def test_a_preset_is_started_with_nothing_but_its_name(app: App, visitor: Visitor) -> None:
     page = visitor.open("near-duplicates", view="Band")
-    page.get_by_text("Platypus paper: drop at 0.80").click()
-    settled(page)
+    check(page, "Platypus paper: drop at 0.80")
     press(page, "near_run")
     assert finished(app, 3)[0].settings == {"preset": "paper"}
