@@ -73,7 +73,8 @@ def name_teacher(page: Page, teacher: LoopbackTeacher) -> None:
 
 
 def done(app: App, step: str) -> jobs.Job:
-    """Wait for the end of the newest job of a step."""
+    """Wait for the job of a step, which a press asked for, and for its end."""
+    wait_for(lambda: any(one.step == step for one in jobs.jobs(app.workspace)), 60)
     wait_for(lambda: not jobs.active(app.workspace), 60)
     newest = next(one for one in jobs.jobs(app.workspace) if one.step == step)
     assert newest.state == "done", newest.message

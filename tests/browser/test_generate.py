@@ -192,6 +192,7 @@ def test_two_prompts_are_compared_and_one_is_promoted(
     shows(page, "Seed 1 of 5")
     is_idle(page, "bench_compare")
     press(page, "bench_promote_1")
+    wait_for(lambda: generations.chosen_prompt(store(app).database, "oss-instruct") is not None)
     chosen = generations.chosen_prompt(store(app).database, "oss-instruct")
     assert chosen is not None and chosen.name == "oss_instruct_short"
     for number in (0, 1):  # the words of a choice stay as they were drawn first
