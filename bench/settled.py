@@ -159,7 +159,8 @@ def _trees(visitor: Visitor) -> Times:
     """Any branch of 78,000 samples: another tree, another step of it, filters, pages, the rounds."""
     times: Times = defaultdict(list)
     chance = random.Random(RANDOM_SEED)
-    page = visitor.open("trees")
+    page = settled(visitor.open("trees"))
+    page.wait_for_timeout(500)  # the page itself is no part of the first click
     page.evaluate(WATCH)
     for _ in range(DRAWS):
         if not page.locator('[class*="st-key-trees_table"]').count():
