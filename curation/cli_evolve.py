@@ -36,14 +36,14 @@ def _evolve(args: argparse.Namespace, bar: Bar) -> Answer:
 
 
 def _list(args: argparse.Namespace, _bar: Bar) -> Answer:
-    from curation.evolution_report import report_of
+    from curation.evolution_report import counted
     from curation.store import evolutions
 
     db = workspace_of(args).database
     found = evolutions.all_of(db, evolutions.EVOLVED, evolutions.IMPORTED)
     told = [
         {"evolution": one.id, "name": one.name, "kind": one.kind, "parents": one.parents, "model": one.model,
-         "rounds": len(report_of(db, one.id)["rounds"]), "paused": one.paused}
+         "rounds": len(counted(db, one.id).rounds), "paused": one.paused}
         for one in found
     ]  # fmt: skip
     return Answer({"evolutions": told})

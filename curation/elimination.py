@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from curation.store.evolutions import UNREAD as UNREAD
-
 EQUAL, SORRY, EMPTY, LEAK = "equal", "sorry", "empty_answer", "prompt_leak"
-EMPTY_TASK = "empty_task"
+EMPTY_TASK, UNREAD = "empty_task", "unread_verdict"
 
 # What people are told of each rule. Those that follow the four are ours: nothing was there to judge by.
 RULES: Mapping[str, str] = {
@@ -187,8 +185,9 @@ def equality_in(text: str) -> Literal["equal", "not equal"] | None:
     """
     pieces = [_unframed(piece) for piece in PIECE.split(text.casefold()) if WORD.search(piece)]
     speaking = {piece for piece in pieces if "equal" in piece}
-    verdict = speaking.pop() if len(speaking) == 1 else ""
-    return verdict if verdict in ("equal", "not equal") else None  # type: ignore[return-value]
+    if speaking == {"equal"}:
+        return "equal"
+    return "not equal" if speaking == {"not equal"} else None
 
 
 def _unframed(piece: str) -> str:

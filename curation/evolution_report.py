@@ -74,23 +74,28 @@ class RoundReport:
         return found
 
 
-def report_of(db: Database, id: str) -> Report:
-    """Count rounds from the store, as `evolve` tells them: no text is read."""
+def counted(db: Database, id: str) -> RoundReport:
+    """Count rounds from the store; nothing is measured, and no call is looked at."""
     with db.reading() as connection:
         rows = evolutions.counts(connection, id)
         seeds = len(evolutions.roots_of(connection, id))
-        tokens = evolutions.tokens(connection, id)
-    lines = _by(rows, lambda row: (row.round, ""))
-    told = RoundReport(seeds, lines)
+    return RoundReport(seeds, _by(rows, lambda row: (row.round, "")))
+
+
+def report_of(db: Database, id: str) -> Report:
+    """Tell rounds as `evolve` does, with the tokens of all calls."""
+    told = counted(db, id)
     sizes = told.sizes()
+    with db.reading() as connection:
+        tokens = evolutions.tokens(connection, id)
     return {
         "evolution": id,
-        "seeds": seeds,
+        "seeds": told.seeds,
         "rounds": [
             {"round": line.round, "parents": line.parents, "evolved": line.evolved,
              "rejected": dict(line.rejected), "failed": dict(line.failed), "waiting": line.waiting,
              "pruned": line.pruned, "redone": line.redone, "size": size}
-            for line, size in zip(lines, sizes[1:], strict=True)
+            for line, size in zip(told.rounds, sizes[1:], strict=True)
         ],
         "size": sizes[-1],
         "tokens": tokens,

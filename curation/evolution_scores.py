@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from curation.benchmarks import KNOWN
 from curation.errors import WrongInput
-from curation.evolution_report import report_of
+from curation.evolution_report import counted
 from curation.store import evolutions
 from curation.workspace import Workspace
 
@@ -93,5 +93,5 @@ def _advice(scores: Mapping[int, float], best: int | None, last: int) -> str:
 
 
 def _sizes(workspace: Workspace, id: str) -> dict[int, int]:
-    told = report_of(workspace.database, id)
-    return {0: told["seeds"], **{one["round"]: one["size"] for one in told["rounds"]}}
+    told = counted(workspace.database, id)
+    return dict(zip([0, *(line.round for line in told.rounds)], told.sizes(), strict=True))

@@ -8,7 +8,6 @@ from curation.asking import outcome_in
 from curation.elimination import RULES
 from curation.errors import WrongInput
 from curation.evolve_calls import CALLS, task_of
-from curation.heuristics import title_of
 from curation.reply import REASONS
 from curation.store import calls, evolutions, generations, judgements, sample_words, samples
 from curation.store.database import Connection, Row
@@ -42,8 +41,7 @@ class Node:
     child: Row[Any] | None  # the sample that was made, or imported
     word: str  # of a person on the child: accept | reject | none
     is_flagged: bool
-    score: float | None  # of the newest judge
-    difficulty: float | None
+    difficulty: float | None  # by the newest judge
     grown: Sequence["Node"]
 
 
@@ -59,19 +57,27 @@ class Tree:
 
     def walk(self) -> list[tuple[int, Node]]:
         """Give every node with its depth, a branch after the other."""
-        found: list[tuple[int, Node]] = []
-        waiting = [(0, node) for node in reversed(self.nodes)]
-        while waiting:
-            depth, node = waiting.pop()
-            found.append((depth, node))
-            waiting += [(depth + 1, one) for one in reversed(node.grown)]
-        return found
+        return walk(self.nodes)
 
 
-def tree_of(workspace: Workspace, evolution_id: str, root: int) -> Tree:
-    """Read one tree. Its size is a handful of steps, whatever the size of the evolution."""
+def walk(nodes: Sequence[Node]) -> list[tuple[int, Node]]:
+    """Give nodes and all that grew from them, each with its depth, a branch after the other."""
+    found: list[tuple[int, Node]] = []
+    waiting = [(0, node) for node in reversed(nodes)]
+    while waiting:
+        depth, node = waiting.pop()
+        found.append((depth, node))
+        waiting += [(depth + 1, one) for one in reversed(node.grown)]
+    return found
+
+
+def tree_of(workspace: Workspace, evolution_id: str, root: int) -> Tree | None:
+    """Read one tree; None: the evolution has no such tree. Its size is a handful of steps, whatever the size
+    of the evolution."""
     with workspace.database.reading() as connection:
         steps = evolutions.of_root(connection, evolution_id, root)
+        if not steps:
+            return None
         children = [int(one.child) for one in steps if one.child is not None]
         rows = {row.seq: row for row in samples.whole(connection, [root, *children])}
         words = {seq: word for seq in children if (word := sample_words.newest(connection, seq)) is not None}
@@ -92,7 +98,7 @@ def tree_of(workspace: Workspace, evolution_id: str, root: int) -> Tree:
         is_flagged = bool(row is not None and row.extra.get("flags"))
         return Node(
             one, row, word.word if word else sample_words.NONE, is_flagged,
-            said.score if said else None, said.difficulty if said else None,
+            said.difficulty if said else None,
             grown(child) if child is not None and child != root else [],
         )  # fmt: skip
 
@@ -180,7 +186,8 @@ def families(workspace: Workspace, seq: int) -> list[Tree]:
     wanted = dict.fromkeys(
         (one.evolution_id, int(one.root)) for one in steps if kinds[one.evolution_id] != evolutions.PREVIEW
     )
-    return [tree_of(workspace, evolution, root) for evolution, root in wanted]
+    found = (tree_of(workspace, evolution, root) for evolution, root in wanted)
+    return [tree for tree in found if tree is not None]
 
 
 def _told(tree: Tree) -> dict[str, Any]:
@@ -205,18 +212,19 @@ def _told_step(node: Node, depth: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def words_of_rule(rule: str) -> str:
+    """Say a rule, or the reason why there is no reply, as people read it."""
+    return RULES.get(rule) or REASONS.get(rule) or rule.replace("_", " ")
+
+
 def why(step: Row[Any]) -> str:
     """Say in a line what became of a step."""
     if step.state == KEPT:
         return "lives"
-    told = RULES.get(step.rule or "") or REASONS.get(step.rule or "") or (step.rule or "").replace("_", " ")
+    told = words_of_rule(step.rule or "")
     if step.state == REJECTED:
         return told
     return f"no answer: {told}" if told else f"waits to be {WAITS[step.phase]}"
 
 
 WAITS: Mapping[str, str] = {REWRITE: "rewritten", COMPARE: "compared", ANSWER: "answered"}
-
-
-def heuristic_title(step: Row[Any]) -> str:
-    return title_of(step.heuristic)

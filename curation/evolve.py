@@ -21,7 +21,7 @@ from curation.asking import (
     stage_of,
 )
 from curation.call_round import Limits
-from curation.elimination import CHECKS
+from curation.elimination import CHECKS, UNREAD
 from curation.endpoint import addresses, check_addresses
 from curation.errors import StageCancelled, WrongInput
 from curation.evolution_report import report_of
@@ -286,7 +286,8 @@ class Evolving:
                 for id, root in evolutions.to_do(connection, self.id, one, phase, states) if root in roots
             ]  # fmt: skip
             if phase == COMPARE and self.used.compare.repair:
-                wanted += [id for id, root in evolutions.unread(connection, self.id, round) if root in roots]
+                again = evolutions.unread(connection, self.id, round, UNREAD)
+                wanted += [id for id, root in again if root in roots]
         if not wanted:
             runs.release_dead(self.db, stage_of(CALLS[phase], self.generation(phase)))
             return None

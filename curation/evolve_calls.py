@@ -4,7 +4,6 @@ Each is a method of `asking`, and its subjects are steps. So each call is on rec
 paid for twice, and what a reply does to its step is written in the transaction that decides on the reply.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +19,11 @@ from curation.elimination import (
     task_fault,
 )
 from curation.heuristics import heuristics
-from curation.instruction_flags import flags_in
+from curation.instruction_flags import flag_counts
 from curation.oss_instruct import SURROGATE, repair_messages
-from curation.prompt import Prompt, delimiters, filled, tag_for
+from curation.prompt import Prompt, delimiters, messages, tag_for
 from curation.records import Sample
-from curation.reply import FINISHED
+from curation.reply import ended_badly
 from curation.store import evolutions, samples
 from curation.store.database import Connection, Row
 from curation.store.evolutions import ANSWER, COMPARE, FAILED, KEPT, REJECTED, REWRITE, WAITING
@@ -72,15 +71,13 @@ class _OfSteps:
 
     def call(self, subject: Row[Any], draw: int) -> Call:
         """Make the question. Another round or redo of the same task is another call: a new draw."""
-        shift = subject.round + REDO_SHIFT * subject.redo
-        return self.settings.call(self.prompt, self.messages(subject), _draw(subject), shift)
+        return self.settings.call(self.prompt, self.messages(subject), _draw(subject), _shift(subject))
 
     def _said(self, step: Row[Any], word: str, *texts: str, **values: str) -> list[dict[str, str]]:
         # The parent's id is part of the tag, so that two equal tasks are two calls, each with its own child.
         tag = tag_for("\n".join(texts), str(API_SEED), self.name, step.parent_id, _draw(step))
         begin, end = delimiters(tag, word)
-        user = {"role": "user", "content": filled(self.prompt, begin=begin, end=end, **values)}
-        return [{"role": "system", "content": self.prompt.system}, user] if self.prompt.system else [user]
+        return messages(self.prompt, begin=begin, end=end, **values)
 
     def may_be_repaired(self, reason: str | None) -> bool:
         return False
@@ -93,21 +90,21 @@ def _draw(step: Row[Any]) -> str:
     return f"{step.round}.{step.redo}"
 
 
+def _shift(step: Row[Any]) -> int:
+    """Give what is added to the seed, another for each draw."""
+    return int(step.round + REDO_SHIFT * step.redo)
+
+
 def _ended_badly(said: Completion) -> Eliminated | None:
-    """Say why a reply is none, whatever it holds: it was refused, or did not end by itself."""
-    if said.refusal:
-        return Eliminated("refusal", {"said": said.refusal[:500]})
-    if said.finish_reason != "stop":
-        reason = FINISHED.get(said.finish_reason, "other_finish_reason")
-        return Eliminated(reason, {"finish_reason": said.finish_reason, "characters": len(said.content)})
-    return None
+    badly = ended_badly(said)
+    return None if badly is None else Eliminated(*badly)
 
 
-def _failed(one: Final) -> tuple[dict[str, Any], Decided]:
+def _failed(one: Final, **more: Any) -> tuple[dict[str, Any], Decided]:
     """Note a call that got no answer. The parent goes back, as after an elimination."""
     said = {"said": one.outcome.message}
     return (
-        {"id": one.subject.id, "state": FAILED, "rule": one.outcome.reason, "evidence": said},
+        {"id": one.subject.id, "state": FAILED, "rule": one.outcome.reason, "evidence": said, **more},
         Decided(one.item.position, FAILED, one.outcome.reason, said),
     )
 
@@ -119,10 +116,6 @@ def _eliminated(one: Final, found: Eliminated, **more: Any) -> tuple[dict[str, A
         one.item.position, REJECTED, found.rule, found.evidence, parser=READER, repair_id=repair
     )
     return {**changed, **more}, decided
-
-
-def _flags(*texts: str) -> dict[str, int]:
-    return dict(Counter(flag.kind for text in texts for flag in flags_in(text)))
 
 
 @dataclass(frozen=True)
@@ -143,13 +136,12 @@ class Rewriting(_OfSteps):
         step, said = one.subject, one.outcome.completion
         called = {"rewrite_call": one.call.id}
         if said is None:
-            changed, decided = _failed(one)
-            return {**changed, **called}, decided
+            return _failed(one, **called)
         task = SURROGATE.sub("\ufffd", said.content.strip())
         found = _ended_badly(said) or self._fault(step, task, said)
         if found is not None:
             return _eliminated(one, found, task=task or None, **called)
-        flags = _flags(task)
+        flags = flag_counts(task)
         ready = {"id": step.id, "task": task, "rule": None, "evidence": {}, **called}
         decided = Decided(one.item.position, KEPT, flags=flags, parser=READER)
         if not self.making.makes_samples:
@@ -177,8 +169,7 @@ class Comparing(_OfSteps):
 
     def repair(self, subject: Row[Any], draw: int, reply: str) -> Call | None:
         again = repair_messages(self.prompt, self.messages(subject), reply)
-        shift = subject.round + REDO_SHIFT * subject.redo
-        return self.settings.call(self.prompt, again, f"{_draw(subject)} repair", shift)
+        return self.settings.call(self.prompt, again, f"{_draw(subject)} repair", _shift(subject))
 
     def keep(self, connection: Connection, finals: Sequence[Final]) -> Sequence[Decided]:
         return _write(connection, finals, [self._read(one) for one in finals])
@@ -190,8 +181,7 @@ class Comparing(_OfSteps):
             changed, decided = _eliminated(one, told)
             return changed, Decided(decided.position, REJECTED, UNREAD, told.evidence, parser=READER)
         if said is None:
-            changed, decided = _failed(one)
-            return {**changed, **called}, decided
+            return _failed(one, **called)
         verdict = None if _ended_badly(said) else equality_in(said.content)
         if verdict == "not equal":
             ready = {"id": one.subject.id, "phase": ANSWER, "state": WAITING, "rule": None}
@@ -231,14 +221,13 @@ class Answering(_OfSteps):
     def _read(self, one: Final, made: list[Sample]) -> tuple[dict[str, Any], Decided]:
         step, said, called = one.subject, one.outcome.completion, {"answer_call": one.call.id}
         if said is None:
-            changed, decided = _failed(one)
-            return {**changed, **called}, decided
+            return _failed(one, **called)
         answer = SURROGATE.sub("\ufffd", said.content.strip())
         tokens = None if said.tokens_in is None else said.tokens_in + (said.tokens_out or 0)
         found = _ended_badly(said) or answer_fault(answer, tokens, self.making.checks)
         if found is not None:
             return _eliminated(one, found, **called)
-        flags = _flags(step.task, answer)
+        flags = flag_counts(step.task, answer)
         child = sample_of(step, answer, one.call, self.making, flags)
         made.append(child)
         ready = {

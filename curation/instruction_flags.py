@@ -7,6 +7,7 @@ Time grows with the length of the text, whatever it holds.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 
@@ -45,6 +46,11 @@ class Flag:
     kind: str  # one of KINDS
     start: int  # offset in the text
     end: int
+
+
+def flag_counts(*texts: str) -> dict[str, int]:
+    """Count what these texts hold that tries to steer a reader, by kind."""
+    return dict(Counter(flag.kind for text in texts for flag in flags_in(text)))
 
 
 def flags_in(text: str) -> list[Flag]:

@@ -16,10 +16,10 @@ from curation import prompt_shelf
 from curation.asking import API_SEED, Asking, Final, TeacherSettings, said_of
 from curation.call_outcome import Completion
 from curation.errors import WrongInput
-from curation.instruction_flags import flags_in
+from curation.instruction_flags import flag_counts
 from curation.oss_instruct import SURROGATE, repair_messages
-from curation.prompt import Prompt, delimiters, filled, tag_for
-from curation.reply import FINISHED
+from curation.prompt import Prompt, delimiters, messages, tag_for
+from curation.reply import ended_badly
 from curation.stage import Progress, Report, StageResult, silent
 from curation.store import judgements, samples
 from curation.store.database import Connection, Database, Row
@@ -161,12 +161,8 @@ def _checked(found: Any) -> Judgement:
 
 def _verdict_on(said: Completion) -> Judgement | Unread:
     """Decide on an answer: one that did not end by itself is none, whatever it holds."""
-    if said.refusal:
-        return Unread("refusal", {"said": said.refusal[:500]})
-    if said.finish_reason != "stop":
-        reason = FINISHED.get(said.finish_reason, "other_finish_reason")
-        return Unread(reason, {"finish_reason": said.finish_reason, "characters": len(said.content)})
-    return judgement_in(said.content)
+    badly = ended_badly(said)
+    return judgement_in(said.content) if badly is None else Unread(*badly)
 
 
 # --- asking ---
@@ -254,9 +250,7 @@ class Judging:
         # The id is part of the tag, so that two equal samples are two calls, each with its own judgement.
         tag = tag_for(f"{problem}\n{solution}", str(API_SEED), METHOD, sample.id, str(draw))
         begin, end = delimiters(tag, "sample")
-        text = filled(self.prompt, problem=problem, solution=solution, begin=begin, end=end)
-        user = {"role": "user", "content": text}
-        return [{"role": "system", "content": self.prompt.system}, user] if self.prompt.system else [user]
+        return messages(self.prompt, problem=problem, solution=solution, begin=begin, end=end)
 
     def may_be_repaired(self, reason: str | None) -> bool:
         return self.settings.repair and bool(self.prompt.repair) and reason in REASONS
@@ -268,7 +262,7 @@ class Judging:
     def keep(self, connection: Connection, finals: Sequence[Final]) -> Sequence[Decided]:
         said, decided = [], []
         for one in finals:
-            flags = Counter(flag.kind for text in texts_of(one.subject) for flag in flags_in(text))
+            flags = flag_counts(*texts_of(one.subject))
             read = None if one.outcome.completion is None else _verdict_on(one.outcome.completion)
             if isinstance(read, Judgement):
                 said.append(_row(one, read))

@@ -25,7 +25,8 @@ from itertools import accumulate
 
 from curation.errors import WrongInput
 from curation.hidden_characters import HIDDEN
-from curation.prompt import Prompt, delimiters, filled
+from curation.prompt import Prompt, delimiters
+from curation.prompt import messages as sent
 
 PARSER = "1"  # goes up when parse() reads any reply differently, so that kept replies are read again
 RULES = ("winnow", "magicoder")
@@ -91,11 +92,7 @@ def messages(prompt: Prompt, seed_text: str, language: str, tag: str) -> list[di
     if tag.casefold() in seed_text.casefold():
         raise WrongInput("the snippet holds the tag of its own delimiter; take one from tag_for")
     begin, end = delimiters(tag)
-    user = {
-        "role": "user",
-        "content": filled(prompt, seed=seed_text, language=language, begin=begin, end=end),
-    }
-    return [{"role": "system", "content": prompt.system}, user] if prompt.system else [user]
+    return sent(prompt, seed=seed_text, language=language, begin=begin, end=end)
 
 
 def repair_messages(prompt: Prompt, messages: list[dict[str, str]], reply: str) -> list[dict[str, str]]:

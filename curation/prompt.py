@@ -158,6 +158,12 @@ def filled(prompt: Prompt, **values: str) -> str:
     return "".join(parts)
 
 
+def messages(prompt: Prompt, **values: str) -> list[dict[str, str]]:
+    """Give what is sent: a system message, where the prompt has one, and the user text, filled."""
+    user = {"role": "user", "content": filled(prompt, **values)}
+    return [{"role": "system", "content": prompt.system}, user] if prompt.system else [user]
+
+
 # --- delimiters ---
 
 

@@ -1,12 +1,11 @@
 """What a reply is worth: a sample, or a reason why not; of a fresh reply and of one that is parsed again."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from curation.call_outcome import Completion, Outcome
-from curation.instruction_flags import flags_in
+from curation.instruction_flags import flag_counts
 from curation.oss_instruct import PARSER, Parsed, parse
 from curation.records import Sample
 from curation.store.database import Row
@@ -66,18 +65,25 @@ def verdict_on(outcome: Outcome) -> Verdict:
     return _verdict_on(outcome.completion)
 
 
-def _verdict_on(said: Completion) -> Verdict:
+def ended_badly(said: Completion) -> tuple[str, dict[str, Any]] | None:
+    """Say why a reply is none, whatever it holds: it was refused, or did not end by itself. Gives reason and
+    evidence."""
     if said.refusal:
-        return Verdict(REJECTED, "refusal", {"said": said.refusal[:500]}, parser=PARSER)
+        return "refusal", {"said": said.refusal[:500]}
     if said.finish_reason != "stop":
         reason = FINISHED.get(said.finish_reason, "other_finish_reason")
-        evidence = {"finish_reason": said.finish_reason, "characters": len(said.content)}
-        return Verdict(REJECTED, reason, evidence, parser=PARSER)
+        return reason, {"finish_reason": said.finish_reason, "characters": len(said.content)}
+    return None
+
+
+def _verdict_on(said: Completion) -> Verdict:
+    if badly := ended_badly(said):
+        return Verdict(REJECTED, *badly, parser=PARSER)
     found = parse(said.content)
     if not isinstance(found, Parsed):
         return Verdict(REJECTED, found.reason, dict(found.evidence), parser=PARSER)
-    kinds = Counter(one.kind for text in (found.problem, found.solution) for one in flags_in(text))
-    return Verdict(KEPT, None, {}, dict(kinds), found.problem, found.solution, PARSER)
+    flags = flag_counts(found.problem, found.solution)
+    return Verdict(KEPT, None, {}, flags, found.problem, found.solution, PARSER)
 
 
 def sample_of(verdict: Verdict, call: Call, seed: Row[Any], name: str, draw: int) -> Sample:

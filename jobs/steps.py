@@ -60,11 +60,8 @@ def _run_generate(workspace: Workspace, given: dict[str, Any], show: Show) -> Ou
 
         return _outcome(comment_functions(workspace, PairSettings(**given), show))
     from curation.generate import generate, settings_of
-    from jobs.keys import key_for
 
-    settings = settings_of(given)
-    result = generate(workspace, settings, key_for(workspace.folder, settings.endpoint), show)
-    return _outcome(result, _paused(result.report))
+    return _ask(generate, workspace, settings_of(given), show)
 
 
 def _run_prompt_bench(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
@@ -75,6 +72,14 @@ def _run_prompt_bench(workspace: Workspace, given: dict[str, Any], show: Show) -
     variants = [Variant(*one) for one in given.pop("variants")]
     key = key_for(workspace.folder, settings_of(given).endpoint)
     result = run_bench(workspace, given, variants, key, show)
+    return _outcome(result, _paused(result.report))
+
+
+def _ask(work: Callable[..., Any], workspace: Workspace, settings: Any, show: Show) -> Outcome:
+    """Do work that asks a teacher, with the key that is held for its endpoint."""
+    from jobs.keys import key_for
+
+    result = work(workspace, settings, key_for(workspace.folder, settings.endpoint), show)
     return _outcome(result, _paused(result.report))
 
 
@@ -90,29 +95,20 @@ def _run_parse_again(workspace: Workspace, given: dict[str, Any], show: Show) ->
 
 def _run_judge(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
     from curation.judge import judge, settings_of
-    from jobs.keys import key_for
 
-    settings = settings_of(given)
-    result = judge(workspace, settings, key_for(workspace.folder, settings.endpoint), show)
-    return _outcome(result, _paused(result.report))
+    return _ask(judge, workspace, settings_of(given), show)
 
 
 def _run_evolve(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
     from curation.evolve import evolve, settings_of
-    from jobs.keys import key_for
 
-    settings = settings_of(given)
-    result = evolve(workspace, settings, key_for(workspace.folder, settings.endpoint), show)
-    return _outcome(result, _paused(result.report))
+    return _ask(evolve, workspace, settings_of(given), show)
 
 
 def _run_evolve_preview(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
     from curation.evolve import preview, settings_of
-    from jobs.keys import key_for
 
-    settings = settings_of(given)
-    result = preview(workspace, settings, key_for(workspace.folder, settings.endpoint), show)
-    return _outcome(result, _paused(result.report))
+    return _ask(preview, workspace, settings_of(given), show)
 
 
 def _run_evolve_redo(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:

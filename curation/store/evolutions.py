@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
+from curation.store import judgements, short_ids
 from curation.store.database import Database, now
 from curation.store.generations import REPAIR
 from curation.store.tables import (
@@ -27,7 +28,6 @@ REWRITE, COMPARE, ANSWER = "rewrite", "compare", "answer"  # phases, in order
 WAITING, KEPT, REJECTED, FAILED = "waiting", "kept", "rejected", "failed"
 STATES = (KEPT, REJECTED, FAILED, WAITING)
 PRUNED, REDONE = "pruned", "redone"
-UNREAD = "unread_verdict"  # rule of a comparison that says neither
 step = evolution_step.c
 
 
@@ -51,21 +51,12 @@ def pause(connection: Connection, id: str, why: str | None) -> None:
 def find(db: Database, id: str) -> Row[Any] | None:
     """Give the evolution of this id, or whose id begins so when only one does."""
     with db.reading() as connection:
-        return _like(connection, evolution, id)
+        return short_ids.find(connection, evolution, id)
 
 
 def step_like(connection: Connection, id: str) -> Row[Any] | None:
     """Give the step of this id, or whose id begins so when only one does."""
-    return _like(connection, evolution_step, id)
-
-
-def _like(connection: Connection, table: Table, id: str) -> Row[Any] | None:
-    exact = connection.execute(select(table).where(table.c.id == id)).first()
-    if exact is not None or len(id) < 6:
-        return exact
-    # A range instead of LIKE: ids are hex digits, and a range uses the index.
-    rows = connection.execute(select(table).where(table.c.id >= id, table.c.id < id + "g").limit(2)).all()
-    return rows[0] if len(rows) == 1 else None
+    return short_ids.find(connection, evolution_step, id)
 
 
 def find_in(connection: Connection, id: str) -> Row[Any]:
@@ -214,11 +205,12 @@ def rounds_of(connection: Connection, id: str) -> list[int]:
     return [int(round) for round in connection.execute(query).scalars()]
 
 
-def unread(connection: Connection, id: str, round: int) -> list[tuple[str, int]]:
-    """Give id and root of the steps whose comparison was not read, and that a kill kept from a second one."""
+def unread(connection: Connection, id: str, round: int, rule: str) -> list[tuple[str, int]]:
+    """Give id and root of the steps whose comparison was not read, which fails them by this rule, and that a
+    kill kept from a second one."""
     query = select(step.id, step.root, step.evidence).where(
         step.evolution_id == id, step.round == round, step.state == REJECTED, step.phase == COMPARE,
-        step.rule == UNREAD, step.cut.is_(None),
+        step.rule == rule, step.cut.is_(None),
     ).order_by(step.seq)  # fmt: skip
     return [(str(row.id), int(row.root)) for row in connection.execute(query) if REPAIR not in row.evidence]
 
@@ -331,21 +323,19 @@ def tokens(connection: Connection, id: str) -> int:
 
 def difficulties(connection: Connection, id: str) -> list[Row[Any]]:
     """Give round, heuristic and the newest judge's difficulty of each child that was judged."""
-    newest = select(func.max(judgement.c.id)).group_by(judgement.c.seq)
     query = (
         select(step.round, step.heuristic, judgement.c.difficulty)
         .join(judgement, judgement.c.seq == step.child)
         .where(step.evolution_id == id, step.state == KEPT, step.cut.is_(None))
-        .where(judgement.c.id.in_(newest), judgement.c.difficulty.is_not(None))
+        .where(judgement.c.id.in_(judgements.that_count()), judgement.c.difficulty.is_not(None))
     )
     return list(connection.execute(query))
 
 
 def root_difficulties(connection: Connection, roots: Iterable[int]) -> list[float]:
     """Give the newest judge's difficulty of each of these samples that was judged."""
-    newest = select(func.max(judgement.c.id)).group_by(judgement.c.seq)
     query = select(judgement.c.seq, judgement.c.difficulty).where(
-        judgement.c.id.in_(newest), judgement.c.difficulty.is_not(None)
+        judgement.c.id.in_(judgements.that_count()), judgement.c.difficulty.is_not(None)
     )
     wanted = set(roots)
     return [float(row.difficulty) for row in connection.execute(query) if row.seq in wanted]

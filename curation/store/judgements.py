@@ -21,7 +21,8 @@ def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         connection.execute(statement, [dict(row) for row in rows])
 
 
-def _that_count() -> Select[Any]:
+def that_count() -> Select[Any]:
+    """Choose the ids of the judgements that count: of each sample the newest."""
     return select(func.max(judgement.c.id)).group_by(judgement.c.seq)
 
 
@@ -39,7 +40,7 @@ def newest(connection: Connection, seqs: Sequence[int], upto: int | None = None)
     found: dict[int, Row[Any]] = {}
     for start in range(0, len(seqs), PAGE):
         page = [int(seq) for seq in seqs[start : start + PAGE]]
-        ids = _that_count().where(judgement.c.seq.in_(page))
+        ids = that_count().where(judgement.c.seq.in_(page))
         if upto is not None:
             ids = ids.where(judgement.c.id <= upto)
         query = select(judgement).where(judgement.c.id.in_(ids))
@@ -62,7 +63,7 @@ def histogram(connection: Connection, field: str = "score", name: str | None = N
     """Count samples by the score or the difficulty that counts; `name`: only those of this set. {} when
     nothing was judged."""
     value = judgement.c[field]
-    query = select(value, func.count()).where(judgement.c.id.in_(_that_count()), value.is_not(None))
+    query = select(value, func.count()).where(judgement.c.id.in_(that_count()), value.is_not(None))
     if name is not None:
         of_set = select(sample_place.c.seq).where(sample_place.c.name == name)
         query = query.where(judgement.c.seq.in_(of_set))

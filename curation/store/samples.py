@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, Select, func, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 
 from curation.records import Sample
-from curation.store import places, runs, search
+from curation.store import places, runs, search, short_ids
 from curation.store.database import Database
 from curation.store.tables import sample, sample_place, seed, source_file
 
@@ -52,12 +52,8 @@ def _count(connection: Connection) -> int:
 
 def read(db: Database, seqs: Sequence[int]) -> list[Row[Any]]:
     """Give whole sample rows in the order asked for."""
-    found: dict[int, Row[Any]] = {}
     with db.reading() as connection:
-        for start in range(0, len(seqs), PAGE):
-            page = [int(seq) for seq in seqs[start : start + PAGE]]
-            for row in connection.execute(select(sample).where(sample.c.seq.in_(page))):
-                found[row.seq] = row
+        found = {row.seq: row for row in whole(connection, seqs)}
     return [found[int(seq)] for seq in seqs]
 
 
@@ -140,14 +136,7 @@ def _stream(db: Database, query: Select[Any]) -> Iterator[Row[Any]]:
 def find(db: Database, id: str) -> Row[Any] | None:
     """Give the sample of this id, or whose id begins so when only one does."""
     with db.reading() as connection:
-        exact = connection.execute(select(sample).where(sample.c.id == id)).first()
-        if exact is not None or len(id) < 6:
-            return exact
-        # A range instead of LIKE: ids are hex digits, and a range uses the index.
-        rows = connection.execute(
-            select(sample).where(sample.c.id >= id, sample.c.id < id + "g").limit(2)
-        ).all()
-    return rows[0] if len(rows) == 1 else None
+        return short_ids.find(connection, sample, id)
 
 
 def seq_of(connection: Connection, id: str) -> int | None:

@@ -7,15 +7,15 @@ import streamlit as st
 
 import ui
 from curation import evolution_import, evolution_scores
-from curation.elimination import CHECKS, RULES
+from curation.elimination import CHECKS
 from curation.errors import CurationError
 from curation.evolution_browser import Foreseen, Previewed, foresee, previews, reasons
 from curation.evolution_report import PUBLISHED_NEW, PUBLISHED_SIZES, Line, RoundReport
+from curation.evolution_tree import words_of_rule
 from curation.evolve import ROUNDS, Settings, settings_of
 from curation.evolve_calls import METHOD
 from curation.generation_browser import newest
 from curation.heuristics import heuristics, title_of, weights_in
-from curation.reply import REASONS
 from curation.store import browsing, evolutions
 from curation.store.browsing import SampleQuery
 from curation.store.database import Row
@@ -416,7 +416,7 @@ def _why(id: str) -> None:
     st.markdown("**Why attempts were eliminated or failed**")
     with st.container(horizontal=True):
         for rule, number in list(found.items())[:10]:
-            words = RULES.get(rule) or REASONS.get(rule) or rule.replace("_", " ")
+            words = words_of_rule(rule)
             ui.link(
                 "trees",
                 ui.plain(f"{number:,} {words}"),

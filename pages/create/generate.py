@@ -5,7 +5,6 @@ from typing import Any
 
 import streamlit as st
 
-import jobs
 import ui
 from curation import prompt_shelf
 from curation.asking import TeacherSettings
@@ -407,7 +406,7 @@ def _judge() -> None:
 
 def _judged() -> None:
     """Say what the newest round of judging came to, and why samples have no score."""
-    last = next((job for job in jobs.jobs(ui.folder(), limit=30) if job.step == "judge"), None)
+    last = ui.last_job("judge")
     if last is None or last.state != "done" or not last.report:
         return
     told = last.report
@@ -451,7 +450,7 @@ def _oss_instruct() -> None:
 
 def _result() -> None:
     """Say what the newest run came to."""
-    last = next((job for job in jobs.jobs(ui.folder(), limit=30) if job.step in STEPS), None)
+    last = ui.last_job("generate")
     if last is None or last.state != "done" or not last.report or last.report.get("paused"):
         return
     told = last.report

@@ -5,7 +5,6 @@ from typing import Any
 
 import streamlit as st
 
-import jobs
 import ui
 from curation.cut_preview import Preview, PreviewCut, preview
 from curation.errors import CurationError
@@ -191,7 +190,7 @@ def _card(one: PreviewCut) -> dict[str, Any]:
 
 def _result() -> None:
     """Say what the newest harvest came to."""
-    newest = next((job for job in jobs.jobs(ui.folder(), limit=30) if job.step == "seeds"), None)
+    newest = ui.last_job("seeds")
     if newest is None or newest.state != "done" or newest.report is None:
         return
     report = newest.report

@@ -7,7 +7,6 @@ from typing import Any
 
 import streamlit as st
 
-import jobs
 import ui
 from curation.formats import FieldMap
 from curation.import_samples import HUB, keep_upload, preview
@@ -167,7 +166,7 @@ def _round() -> dict[str, Any]:
 
 def _result() -> None:
     """Say what the newest import came to."""
-    newest = next((job for job in jobs.jobs(ui.folder(), limit=30) if job.step == "import"), None)
+    newest = ui.last_job("import")
     if newest is None or newest.state != "done" or newest.report is None:
         return
     report = newest.report

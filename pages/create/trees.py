@@ -7,12 +7,21 @@ import streamlit as st
 
 import ui
 from curation import evolution_branch, sample_words
-from curation.elimination import RULES
 from curation.evolution_browser import CALLS_A_STEP, reasons
-from curation.evolution_tree import CallTold, Node, Tree, TreePage, calls_of, tree_of, trees, why
+from curation.evolution_tree import (
+    CallTold,
+    Node,
+    Tree,
+    TreePage,
+    calls_of,
+    tree_of,
+    trees,
+    walk,
+    why,
+    words_of_rule,
+)
 from curation.evolve_calls import task_of
 from curation.heuristics import heuristics, title_of
-from curation.reply import REASONS
 from curation.store import evolutions, samples
 from curation.store.database import Row
 from curation.store.evolutions import FAILED, IMPORTED, KEPT, PRUNED, REDONE, REJECTED, WAITING, StepQuery
@@ -33,12 +42,11 @@ PHASES = {"evolve": "Rewriting", "equality": "Comparing", "evolve-answer": "Answ
 
 def _query() -> StepQuery:
     asked = st.query_params
-    round = asked.get("round", "")
     heuristic = asked.get("heuristic") or None
     state = asked.get("state")
     return StepQuery(
         heuristic="" if heuristic == UNKNOWN else heuristic,
-        round=int(round) if round.isascii() and round.isdecimal() and len(round) < 3 else None,
+        round=_number("round", 2),
         state=state if state in STATES else None,
         rule=asked.get("rule") or None,
         cut=True if asked.get("cut") == "1" else None,
@@ -56,7 +64,7 @@ def _filters(chosen: Row[Any]) -> None:
         ("Heuristic", "heuristic", names, lambda v: "unknown" if v == UNKNOWN else title_of(v)),
         ("Round", "round", [str(one) for one in rounds], lambda v: f"round {v}"),
         ("What became of it", "state", list(STATES), lambda v: STATES[v]),
-        ("Reason", "rule", list(known), lambda v: f"{_rule(v)} ({known.get(v, 0):,})"),
+        ("Reason", "rule", list(known), lambda v: f"{words_of_rule(v)} ({known.get(v, 0):,})"),
         ("Branches", "cut", ["1"], lambda v: "cut by a person"),
     )
     for column, (label, parameter, values, shown) in zip(columns, options, strict=True):
@@ -64,13 +72,8 @@ def _filters(chosen: Row[Any]) -> None:
             ui.choose(label, parameter, ["", *values], lambda v, s=shown: s(v) if v else "all", clear=PAGING)
 
 
-def _rule(rule: str) -> str:
-    return RULES.get(rule) or REASONS.get(rule) or rule.replace("_", " ")
-
-
 def _list(chosen: Row[Any], query: StepQuery) -> int | None:
     """Show a page of trees. Gives the root of the one that is open."""
-    asked = st.query_params
     page = trees(ui.workspace(), chosen.id, query, _number("after"), _number("before"), SIZE)
     with st.container(horizontal=True, vertical_alignment="center"):
         what = "attempt fits" if page.steps == 1 else "attempts fit"
@@ -85,15 +88,13 @@ def _list(chosen: Row[Any], query: StepQuery) -> int | None:
         return None
     _table(page)
     ui.turn_pages("trees", "Click a tree to see its attempts.", _text(page.before), _text(page.after), PAGING)
-    root = asked.get("root", "")
-    if root.isascii() and root.isdecimal() and len(root) < 16:
-        return int(root)
-    return page.lines[0].root
+    root = _number("root")
+    return page.lines[0].root if root is None else root
 
 
-def _number(parameter: str) -> int | None:
+def _number(parameter: str, digits: int = 15) -> int | None:
     text = st.query_params.get(parameter, "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= digits else None
 
 
 def _text(value: int | None) -> str | None:
@@ -269,7 +270,7 @@ def _edge(step: Row[Any], calls: Sequence[CallTold]) -> None:
     for name, value in told.items():
         ui.show_line(f"{name.replace('_', ' ')}: {value}")
     for one in step.overruled:
-        ui.show_line(f"{one['person']} set this rule aside: {_rule(one['rule'])}")
+        ui.show_line(f"{one['person']} set this rule aside: {words_of_rule(one['rule'])}")
     if "link" in step.evidence:
         _link(step.evidence["link"])
     for one in calls:
@@ -327,7 +328,7 @@ def _word(node: Node, word: str, label: str, key: str, icon: str) -> None:
 
 
 def _redo(tree: Tree, node: Node) -> None:
-    steps = 1 + len(_below(node))
+    steps = len(walk([node]))
     key_is_there = bool(tree.evolution.settings.get("base_url"))
     st.button(
         f"Redo: {steps * CALLS_A_STEP} calls at most", key=f"redo-{node.step.id}", icon=":material/replay:",
@@ -336,16 +337,6 @@ def _redo(tree: Tree, node: Node) -> None:
         help=f"Makes this step{' and what grew from it' if steps > 1 else ''} anew, with a new draw; nothing "
         "else is asked. The old branch stays in the tree.",
     )  # fmt: skip
-
-
-def _below(node: Node) -> list[Node]:
-    found: list[Node] = []
-    waiting = list(node.grown)
-    while waiting:
-        one = waiting.pop()
-        found.append(one)
-        waiting += one.grown
-    return found
 
 
 def _act(action: Any, id: str) -> None:
@@ -368,16 +359,14 @@ def _listed(chosen: Row[Any]) -> None:
         root = _list(chosen, _query())
         if root is None:
             return
-        with ui.workspace().database.reading() as connection:
-            is_there = bool(evolutions.of_root(connection, chosen.id, root))
-        if is_there:
-            _open_tree(chosen.id, root)
+        tree = tree_of(ui.workspace(), chosen.id, root)
+        if tree is not None:
+            _open_tree(tree)
         else:
             st.info("This tree is not in the evolution that is chosen.", icon=":material/search_off:")
 
 
-def _open_tree(evolution: str, root: int) -> None:
-    tree = tree_of(ui.workspace(), evolution, root)
+def _open_tree(tree: Tree) -> None:
     left, right = st.columns([1, 1.1], gap="medium")
     with left:
         node = _tree(tree)
