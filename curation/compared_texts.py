@@ -1,15 +1,17 @@
 """Texts -> vectors -> their pairs from a floor on: in float32 throughout, or by drafts (draft_vectors)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from curation import draft_vectors
 from curation.draft_vectors import Texts
 from curation.embedding import Embedder, VectorCache, Vectors, embed_missing
 from curation.known_pairs import find_known, note
-from curation.pair_list import Pairs, keep_whole
+from curation.npy_pieces import AT_ONCE, pieces
+from curation.pair_list import PAIR, Pairs, keep_whole
 from curation.pairs import search_pairs
 from curation.records import digest
 from curation.stage import Progress
@@ -21,9 +23,18 @@ class Compared:
     """Pairs of texts at or above a floor, by the places of the texts; the same either way."""
 
     vectors: Vectors  # in float32, or drafts but for the texts of pairs near an edge
-    pairs: Pairs
-    folder: str  # where the list lies, in the workspace's `pairs`
+    pairs: Pairs  # mapped: for their number, or a few of them
+    file: Path  # the list
     report: dict[str, Any]
+
+    @property
+    def folder(self) -> str:
+        """Name the list's folder in the workspace's `pairs`."""
+        return self.file.parent.name
+
+    def pieces(self, at_once: int = AT_ONCE) -> Iterator[Pairs]:
+        """Give the pairs in order, a piece at a time."""
+        return (found for _, found in pieces(self.file, PAIR, at_once))
 
 
 def compared(
@@ -35,7 +46,12 @@ def compared(
     vectors = cache.gather(texts.keys)
     folder = folder_name(embedder.hash, floor, texts.keys)
     pairs, before = _searched(workspace, embedder, texts.keys, vectors, floor, folder, progress)
-    return Compared(vectors, pairs, folder, {"rows_compared_before": before, **_of(cache, texts, embedder)})
+    return Compared(
+        vectors,
+        pairs,
+        workspace.pairs / folder / "pairs.npy",
+        {"rows_compared_before": before, **_of(cache, texts, embedder)},
+    )
 
 
 def compared_by_drafts(
@@ -62,7 +78,9 @@ def compared_by_drafts(
     folder = folder_name(f"{exact.hash} by {draft.hash}: {sorted(edges)}", floor, texts.keys)
     pairs = keep_whole(workspace.pairs / folder, said.pairs)
     told = {"error_band": said.band, "rows_in_float32": said.rechecked, "rows_compared_before": before}
-    return Compared(said.vectors, pairs, folder, {**told, **_of(cache, texts, draft)})
+    return Compared(
+        said.vectors, pairs, workspace.pairs / folder / "pairs.npy", {**told, **_of(cache, texts, draft)}
+    )
 
 
 def _of(cache: VectorCache, texts: Texts, embedder: Embedder) -> dict[str, Any]:

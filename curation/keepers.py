@@ -7,14 +7,22 @@ Source: Platypus section 2.2 and data_similarity.ipynb; verdicts as in docs/arch
 """
 
 import heapq
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from curation.earlier_pairs import Records, by_later
+
 Integers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+MET = np.dtype(
+    [("later", "<i4"), ("earlier", "<i4"), ("number", "<i8"), ("cosine", "<f8"), ("zone", "<i1")]
+)  # a place in the walk, a row before it, and their pair
 
 
 class Zone(IntEnum):
@@ -49,14 +57,46 @@ DROPPED = (Fate.NEAR_DUPLICATE, Fate.OVER_BUDGET, Fate.BY_VERDICT)
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Some pairs of a graph, left != right. Rows are numbered by id, so that ties go to the smaller id."""
+
+    number: Integers  # of each pair: what names it in rulings and decisions
+    left: Integers
+    right: Integers
+    cosine: npt.NDArray[np.float64]
+    zone: npt.NDArray[np.integer[Any]]
+
+
+class Pairs(Protocol):
+    """Pairs among the rows 0..size-1, however many: memory need not hold them at once."""
+
+    @property
+    def size(self) -> int: ...
+
+    def pieces(self) -> Iterable[Piece]:
+        """Give every pair once, numbers ascending."""
+
+    def at(self, numbers: Integers) -> Piece:
+        """Give single pairs, by ascending numbers."""
+
+
+@dataclass(frozen=True, slots=True)
 class Graph:
-    """Rows 0..size-1, numbered by id so that ties go to the smaller id, and pairs with left != right."""
+    """Pairs in memory, numbered as they stand."""
 
     size: int
     left: Integers
     right: Integers
     cosine: npt.NDArray[np.float64]
     zone: Integers
+
+    def pieces(self) -> Iterable[Piece]:
+        return [self.at(np.arange(len(self.left)))]
+
+    def at(self, numbers: Integers) -> Piece:
+        return Piece(
+            numbers, self.left[numbers], self.right[numbers], self.cosine[numbers], self.zone[numbers]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,86 +119,209 @@ class Decisions:
     asked: list[int] = field(default_factory=list)  # numbers of the pairs to ask, most uncertain first
 
 
+@dataclass(frozen=True)
+class People:
+    """What people settled, by row."""
+
+    rulings: Mapping[int, Ruling]
+    beats: Mapping[int, tuple[int, int]]  # number of a pair -> the better row, the worse one
+    out: Mapping[int, Sequence[int]]  # row -> pairs of which both are to go
+    chosen: frozenset[int]  # rows that a person decided to keep
+    rescued: Collection[int]
+    disputed: Collection[int]  # pairs on which people disagree: they stay questions, whatever the budget
+
+    @classmethod
+    def of(
+        cls,
+        settled: Piece,
+        rulings: Mapping[int, Ruling],
+        rescued: Collection[int],
+        disputed: Collection[int],
+    ) -> "People":
+        beats: dict[int, tuple[int, int]] = {}
+        out: dict[int, list[int]] = {}
+        chosen: set[int] = set()
+        columns = (settled.number, settled.left, settled.right)
+        for number, left, right in zip(*(column.tolist() for column in columns), strict=True):
+            ruling = rulings[number]
+            if ruling == Ruling.KEEP_BOTH:
+                chosen.update((left, right))
+            elif ruling == Ruling.DROP_BOTH:
+                out.setdefault(left, []).append(number)
+                out.setdefault(right, []).append(number)
+            else:
+                beats[number] = (left, right) if ruling == Ruling.LEFT else (right, left)
+                chosen.add(beats[number][0])
+        return cls(rulings, beats, out, frozenset(chosen), rescued, disputed)
+
+
 def decide(
-    graph: Graph,
+    pairs: Pairs,
     order: Sequence[int],
     policy: Policy,
     rulings: Mapping[int, Ruling],
     rescued: Collection[int] = (),
     disputed: Collection[int] = (),
+    spool: Path | None = None,
 ) -> Decisions:
     """Walk the rows of a graph best first and give the fate of each.
 
     `order` lists every row once, best first; `rulings` maps numbers of pairs to what people settled;
-    `disputed` are pairs on which people disagree: they stay questions, whatever the budget.
+    `disputed` are pairs on which people disagree: they stay questions, whatever the budget. `spool`: a folder
+    for pairs beyond what memory should hold. Raises OSError when it is full.
     """
-    out = {
-        row for pair, ruling in rulings.items() if ruling == Ruling.DROP_BOTH for row in _ends(graph, pair)
-    }
-    better = {
-        pair: _winner_first(graph, pair, ruling) for pair, ruling in rulings.items() if ruling in (1, 2)
-    }
-    counts = _edges_that_count(graph, policy, rulings)
-    walk = _respecting(order, list(better.values()))
-    conflicts = _walk(graph, counts, walk, out)
-
-    decisions = Decisions(np.zeros(graph.size, np.int8), np.full(graph.size, -1, np.int64))
-    for row in out:
-        both = [p for p, r in rulings.items() if r == Ruling.DROP_BOTH and row in _ends(graph, p)]
-        _settle(decisions, row, Fate.BY_VERDICT, _closest(graph, both))
-    chosen_by_people = _chosen_by_people(graph, rulings)
-    gray: list[tuple[int, list[int]]] = []
-    for row, edges in conflicts.items():
-        lost = [e for e in edges if e in better and better[e][1] == row]
-        sure = [e for e in edges if (graph.zone[e] == Zone.DROP and e not in disputed) or e in better]
-        if lost:
-            _settle(decisions, row, Fate.BY_VERDICT, _closest(graph, lost))
-        elif row in rescued:
-            _settle(decisions, row, Fate.RESCUED, _closest(graph, edges))
-        elif row in chosen_by_people:  # a person's keep is never dropped by a machine: ask instead
-            _settle(decisions, row, Fate.ASKED, _closest(graph, edges))
-            decisions.asked.extend(edges)
-        elif sure:
-            _settle(decisions, row, Fate.NEAR_DUPLICATE, _closest(graph, sure))
-        elif any(edge in disputed for edge in edges):
-            _settle(decisions, row, Fate.ASKED, _closest(graph, edges))
-            decisions.asked.extend(edges)
+    settled = pairs.at(np.array(sorted(rulings), dtype=np.int64))
+    people = People.of(settled, rulings, rescued, disputed)
+    walk = np.array(_respecting(order, list(people.beats.values())), dtype=np.int64)
+    decisions = Decisions(np.zeros(pairs.size, np.int8), np.full(pairs.size, -1, np.int64))
+    for row, numbers in people.out.items():
+        _settle(decisions, row, Fate.BY_VERDICT, _closest(row, _of_row(settled, row, numbers)))
+    gray = []
+    for row, met in _conflicts(pairs, policy, people, walk, spool):
+        fate, closest = _judged(people, row, met)
+        if fate is None:
+            gray.append(Gray(row, _worth(policy, row, met), _new(policy, row, met), closest))
         else:
-            gray.append((row, edges))
-    _spend(graph, policy, decisions, gray)
-    decisions.asked.sort(key=lambda edge: _uncertainty(graph, policy, edge))
+            _settle(decisions, row, fate, closest)
+    _spend(policy, decisions, gray)
+    decisions.asked = _asked(pairs, policy, people, walk, decisions)
     return decisions
 
 
-def _ends(graph: Graph, pair: int) -> tuple[int, int]:
-    return int(graph.left[pair]), int(graph.right[pair])
+def _of_row(settled: Piece, row: int, numbers: Sequence[int]) -> Records:
+    """Give pairs of a row in the form of the walk."""
+    wanted = np.isin(settled.number, numbers)
+    met = np.zeros(int(wanted.sum()), MET)
+    met["earlier"] = (settled.left + settled.right - row)[wanted]
+    met["number"], met["cosine"] = settled.number[wanted], settled.cosine[wanted]
+    return met
 
 
-def _winner_first(graph: Graph, pair: int, ruling: Ruling) -> tuple[int, int]:
-    left, right = _ends(graph, pair)
-    return (left, right) if ruling == Ruling.LEFT else (right, left)
+def _conflicts(
+    pairs: Pairs, policy: Policy, people: People, walk: Integers, spool: Path | None
+) -> Iterator[tuple[int, Records]]:
+    """Give each row that resembles rows that stay and were walked before it, with its pairs with those."""
+    place = np.empty(pairs.size, np.int32)
+    place[walk] = np.arange(pairs.size)
+
+    def records() -> Iterator[Records]:
+        for piece in pairs.pieces():
+            yield _met(piece, place, _that_count(piece, policy, people, pairs.size))
+
+    stays = np.ones(pairs.size, dtype=bool)
+    stays[list(people.out)] = False
+    for later, met in by_later(records, pairs.size, spool):
+        row = int(walk[later])
+        met = met[stays[met["earlier"]]]
+        if stays[row] and len(met):
+            stays[row] = False
+            yield row, met
 
 
-def _chosen_by_people(graph: Graph, rulings: Mapping[int, Ruling]) -> set[int]:
-    chosen: set[int] = set()
-    for pair, ruling in rulings.items():
-        if ruling == Ruling.KEEP_BOTH:
-            chosen.update(_ends(graph, pair))
-        elif ruling != Ruling.DROP_BOTH:
-            chosen.add(_winner_first(graph, pair, ruling)[0])
-    return chosen
+def _met(piece: Piece, place: npt.NDArray[np.int32], counts: Mask) -> Records:
+    """Turn pairs so that the row that is walked first is the earlier one."""
+    left, right = piece.left[counts], piece.right[counts]
+    is_turned = place[left] > place[right]
+    met = np.empty(len(left), MET)
+    met["later"] = place[np.where(is_turned, left, right)]
+    met["earlier"] = np.where(is_turned, right, left)
+    met["number"], met["cosine"], met["zone"] = piece.number[counts], piece.cosine[counts], piece.zone[counts]
+    return met
 
 
-def _edges_that_count(graph: Graph, policy: Policy, rulings: Mapping[int, Ruling]) -> npt.NDArray[np.bool_]:
-    counts = np.ones(len(graph.left), dtype=bool)
+def _that_count(piece: Piece, policy: Policy, people: People, size: int) -> Mask:
+    """Say which pairs still say something: people have not called them different."""
+    counts = np.ones(len(piece.number), dtype=bool)
     if policy.open_pairs == "keep" and policy.pending:
-        pending = np.zeros(graph.size, dtype=bool)
+        pending = np.zeros(size, dtype=bool)
         pending[list(policy.pending)] = True
-        touches = pending[graph.left] | pending[graph.right]
-        counts &= ~(touches & (graph.zone != Zone.DROP))
-    for pair, ruling in rulings.items():
-        counts[pair] = ruling != Ruling.KEEP_BOTH
+        counts &= ~((pending[piece.left] | pending[piece.right]) & (piece.zone != Zone.DROP))
+    if people.rulings:
+        ruled = np.array(sorted(people.rulings), dtype=np.int64)
+        for at in np.flatnonzero(np.isin(piece.number, ruled)):
+            counts[at] = people.rulings[int(piece.number[at])] != Ruling.KEEP_BOTH
     return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Gray:
+    """A row of which only gray pairs speak."""
+
+    row: int
+    worth: tuple[bool, float, int, int]  # of its most uncertain pair: the smallest is asked first
+    new: int  # pairs that were not asked before
+    closest: int
+
+
+def _judged(people: People, row: int, met: Records) -> tuple[Fate | None, int]:
+    """Settle a row by the pairs that speak against it, and name the one that decides; None: all are gray."""
+    numbers = met["number"].tolist() if people.beats or people.disputed else []
+    lost = np.array([number in people.beats and people.beats[number][1] == row for number in numbers], bool)
+    if lost.any():
+        return Fate.BY_VERDICT, _closest(row, met[lost])
+    if row in people.rescued:
+        return Fate.RESCUED, _closest(row, met)
+    if row in people.chosen:  # a person's keep is never dropped by a machine: ask instead
+        return Fate.ASKED, _closest(row, met)
+    sure = met["zone"] == Zone.DROP
+    argued = np.array([number in people.disputed for number in numbers], bool)
+    if numbers:
+        sure = (sure & ~argued) | np.array([number in people.beats for number in numbers])
+    if sure.any():
+        return Fate.NEAR_DUPLICATE, _closest(row, met[sure])
+    return Fate.ASKED if argued.any() else None, _closest(row, met)
+
+
+def _closest(row: int, met: Records) -> int:
+    """Give the pair of a row with the greatest cosine; ties go to the smaller ids."""
+    most = met[met["cosine"] == met["cosine"].max()]
+    smaller, greater = np.minimum(row, most["earlier"]), np.maximum(row, most["earlier"])
+    return int(most["number"][np.lexsort((greater, smaller))[0]])
+
+
+def _new(policy: Policy, row: int, met: Records) -> int:
+    """Count the pairs of a row that were not asked before."""
+    if not policy.asked_before:
+        return len(met)
+    ends = ((row, other) for other in met["earlier"].tolist())
+    return sum(not ({pair, pair[::-1]} & policy.asked_before) for pair in ends)
+
+
+def _worth(policy: Policy, row: int, met: Records) -> tuple[bool, float, int, int]:
+    other = met["earlier"]
+    first = _most_uncertain(policy, met["zone"], met["cosine"], np.full(len(other), row), other)[0]
+    far = abs(float(met["cosine"][first]) - policy.middle)
+    ends = sorted((row, int(other[first])))
+    return bool(met["zone"][first] == Zone.RESPONSE), far, ends[0], ends[1]
+
+
+def _most_uncertain(
+    policy: Policy, zone: npt.NDArray[np.integer[Any]], cosine: npt.NDArray[np.float64], one: Integers,
+    other: Integers,
+) -> Integers:  # fmt: skip
+    """Order pairs by how much a person's look is worth: nearest the middle of the band first, then
+    those whose instructions agree and responses do not (design.md, the table of defaults)."""
+    keys = (np.maximum(one, other), np.minimum(one, other), np.abs(cosine - policy.middle))
+    return np.asarray(np.lexsort((*keys, zone == Zone.RESPONSE)))
+
+
+def _asked(pairs: Pairs, policy: Policy, people: People, walk: Integers, decisions: Decisions) -> list[int]:
+    """Number the pairs of rows that people are asked about, the most uncertain first."""
+    is_asked, stays = decisions.fate == Fate.ASKED, decisions.fate == Fate.KEPT
+    if not is_asked.any():
+        return []
+    place = np.empty(pairs.size, np.int32)
+    place[walk] = np.arange(pairs.size)
+    found = []
+    for piece in pairs.pieces():
+        later = place[piece.left] > place[piece.right]
+        row, other = np.where(later, piece.left, piece.right), np.where(later, piece.right, piece.left)
+        wanted = np.flatnonzero(is_asked[row] & stays[other] & _that_count(piece, policy, people, pairs.size))
+        found.append(
+            (piece.zone[wanted], piece.cosine[wanted], row[wanted], other[wanted], piece.number[wanted])
+        )
+    zone, cosine, row, other, number = (np.concatenate(column) for column in zip(*found, strict=True))
+    return [int(one) for one in number[_most_uncertain(policy, zone, cosine, row, other)]]
 
 
 def _respecting(order: Sequence[int], better: Sequence[tuple[int, int]]) -> list[int]:
@@ -218,59 +381,17 @@ def _above(row: int, winners_of: Mapping[int, Sequence[int]], done: Collection[i
     return found
 
 
-def _walk(
-    graph: Graph, counts: npt.NDArray[np.bool_], walk: Sequence[int], out: Collection[int]
-) -> dict[int, list[int]]:
-    """Give each row that conflicts with kept rows, with the numbers of the pairs that say so."""
-    edges = np.flatnonzero(counts)
-    source = np.concatenate([graph.left[edges], graph.right[edges]])
-    target = np.concatenate([graph.right[edges], graph.left[edges]])
-    number = np.concatenate([edges, edges])
-    by_source = np.argsort(source, kind="stable")
-    target, number = target[by_source], number[by_source]
-    begin = np.searchsorted(source[by_source], np.arange(graph.size + 1))
-
-    kept = np.zeros(graph.size, dtype=bool)
-    conflicts: dict[int, list[int]] = {}
-    for row in walk:
-        if row in out:
-            continue
-        around = slice(begin[row], begin[row + 1])
-        hits = number[around][kept[target[around]]] if begin[row] < begin[row + 1] else ()
-        if len(hits):
-            conflicts[row] = [int(edge) for edge in hits]
-        else:
-            kept[row] = True
-    return conflicts
-
-
 def _settle(decisions: Decisions, row: int, fate: Fate, edge: int) -> None:
     decisions.fate[row] = fate
     decisions.edge[row] = edge
 
 
-def _closest(graph: Graph, edges: Sequence[int]) -> int:
-    """Give the pair with the greatest cosine; ties go to the smaller ids."""
-    return min(edges, key=lambda e: (-graph.cosine[e], sorted(_ends(graph, e))))
-
-
-def _uncertainty(graph: Graph, policy: Policy, edge: int) -> tuple[bool, float, int, int]:
-    """Order pairs by how much a person's look is worth: nearest the middle of the band first, then
-    those whose instructions agree and responses do not (design.md, the table of defaults)."""
-    far = abs(float(graph.cosine[edge]) - policy.middle)
-    smaller, greater = sorted(_ends(graph, edge))
-    return bool(graph.zone[edge] == Zone.RESPONSE), far, smaller, greater
-
-
-def _spend(graph: Graph, policy: Policy, decisions: Decisions, gray: Sequence[tuple[int, list[int]]]) -> None:
+def _spend(policy: Policy, decisions: Decisions, gray: Sequence[Gray]) -> None:
     """Spend the review budget on the most uncertain rows; a row is asked about whole or not at all."""
-    left = policy.budget if policy.open_pairs == "ask" else 0
-    by_worth = sorted(gray, key=lambda one: min(_uncertainty(graph, policy, edge) for edge in one[1]))
-    for row, edges in by_worth:
-        new = [e for e in edges if (int(graph.left[e]), int(graph.right[e])) not in policy.asked_before]
-        if policy.open_pairs == "ask" and len(new) <= left:
-            left -= len(new)
-            decisions.asked.extend(edges)
-            _settle(decisions, row, Fate.ASKED, _closest(graph, edges))
+    left = policy.budget
+    for one in sorted(gray, key=lambda one: one.worth):
+        if policy.open_pairs == "ask" and one.new <= left:
+            left -= one.new
+            _settle(decisions, one.row, Fate.ASKED, one.closest)
         else:
-            _settle(decisions, row, Fate.OVER_BUDGET, _closest(graph, edges))
+            _settle(decisions, one.row, Fate.OVER_BUDGET, one.closest)

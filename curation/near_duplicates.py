@@ -7,15 +7,13 @@ and the review budget are Winnow's own (design.md, the table of defaults).
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 
 from curation import keep_rules, second_opinions
 from curation.atomic import atomic_write
@@ -30,14 +28,17 @@ from curation.embedding import (
     embed_missing,
     key_of,
 )
-from curation.errors import DamagedWorkspace, WrongInput
+from curation.errors import WrongInput
 from curation.fence_language import language_of
 from curation.keep_rules import Standing
-from curation.keepers import DROPPED, Decisions, Fate, Graph, Policy, Ruling, Zone, decide
+from curation.keepers import DROPPED, Decisions, Fate, Piece, Policy, Ruling, Zone, decide
+from curation.pair_clusters import Clusters
 from curation.pair_facts import facts_of
+from curation.pair_list import Pairs
 from curation.pair_tables import are_there, write_tables
-from curation.pairs import exact_cosines
+from curation.pairs import ROUNDING, exact_cosines
 from curation.records import digest, question_of
+from curation.run_edges import EDGE, Edges, RunEdges, save_edges, sha256_of
 from curation.stage import Progress, Report, Stage, StageResult, run_stage, silent
 from curation.store import decisions as store
 from curation.store import reviews, runs, samples
@@ -49,10 +50,10 @@ STAGE = "near-duplicates"
 CODE = "2"  # raise when the same input and settings would give another result
 SURE = 0.88  # at or above: dropped without asking
 ALARM_SHARE, ALARM_ROWS = 0.5, 20  # a source of so many rows that lost such a share is named
-BYTES_A_PAIR = 260  # of memory, for tables and decisions: measured at 5.1 million pairs of one cluster
+MOST_PAIRS = 2**31 - 1  # their numbers are kept in 32 bits
+BYTES_A_PAIR = 70  # of disk: what a run keeps of each pair, and what lies beside that meanwhile
+AT_ONCE = 1 << 18  # pairs given cosines between two looks whether to stop
 RESPONSES_AGREE = 0.8  # cosine of the responses from which they count as saying the same
-EDGE = np.dtype([("left", "<i8"), ("right", "<i8"), ("cosine", "<f8"), ("response", "<f8"), ("zone", "<i1")])
-Edges = npt.NDArray[np.void]
 NAMES = {
     Ruling.KEEP_BOTH: "keep-both",
     Ruling.LEFT: "keep-left",
@@ -243,42 +244,43 @@ def _run(stage: Stage, settings: Settings, embedder: SentenceEmbedder, inputs: r
     stage.workspace.sweep()
     rows, texts, languages = _read_rows(stage.db, settings, inputs)
     found = _compared(stage, settings, embedder, texts)
-    _require_memory(len(found.pairs))
-    vectors = found.vectors
-    left, right, cosine = _listed(found.pairs, vectors, settings)
-    response = _response_cosines(stage, settings, embedder, rows, left, right, cosine)
-    edges = _edges(rows, left, right, cosine, response, settings)
-    edges_sha256 = save_edges(stage.workspace, stage.run_id, edges)
+    _require_room(stage.workspace, len(found.pairs))
+    counted = Counted()
+    responses = _responses(stage, settings, embedder, rows, found)
+    edges_sha256 = save_edges(
+        stage.workspace, stage.run_id, _edges(rows, found, responses, settings, counted, stage.progress)
+    )
     with stage.db.reading() as connection:
         facts = facts_of(connection, rows.seqs.tolist(), best_first(rows, settings), languages)
     write_tables(
-        stage.workspace.pairs, stage.run_id, found.folder, found.pairs, vectors, settings.floor,
-        rows.seqs, facts,
+        stage.workspace.pairs, stage.run_id, found.folder, found.vectors, settings.floor, settings.threshold,
+        rows.seqs, facts, stage.progress,
     )  # fmt: skip
 
-    counted = _opinions(stage, rows, vectors) if settings.opinions else {}
+    opinions = _opinions(stage, rows, found.vectors) if settings.opinions else {}
     report = {
         "samples": len(rows.ids),
-        **counted,
+        **opinions,
         **found.report,
-        "pairs": int(np.count_nonzero(_reported(edges, settings))),
+        "pairs": counted.pairs,
         "clusters": 0,
         "pairs_at_floor": len(found.pairs),
         "reads": inputs.stage_before,
         "edges_sha256": edges_sha256,
         "pairs_folder": found.folder,
     }
-    return _write(stage, settings, rows, edges, report, began)
+    return _write(stage, settings, rows, report, began)
 
 
-def _require_memory(pairs: int) -> None:
-    """Raises WrongInput when deciding on so many pairs would take more memory than is free."""
-    needed, free = pairs * BYTES_A_PAIR, psutil.virtual_memory().available
-    if needed > free:
+def _require_room(workspace: Workspace, pairs: int) -> None:
+    """Raises WrongInput when there are more pairs than a run can number, SourceUnavailable when the disk has
+    no room for what it keeps of them."""
+    if pairs > MOST_PAIRS:
         raise WrongInput(
-            f"{pairs:,} pairs need about {needed / 1e9:.1f} GB of memory to decide, and {free / 1e9:.1f} GB "
-            "are free; give a higher --floor and --threshold, or drop repeated rows first (`clean`)"
+            f"{pairs:,} pairs are more than a run can number ({MOST_PAIRS:,}); give a higher --floor and "
+            "--threshold, or drop repeated rows first (`clean`)"
         )
+    workspace.require_space(pairs * BYTES_A_PAIR, f"Deciding on {pairs:,} pairs")
 
 
 def _compared(stage: Stage, settings: Settings, embedder: SentenceEmbedder, texts: Texts) -> Compared:
@@ -344,45 +346,43 @@ def _standing(connection: Connection, settings: Settings, seqs: Sequence[int]) -
     return keep_rules.standing(connection, settings.keep, settings.sources, settings.judged_to, seqs)
 
 
-def _listed(
-    found: npt.NDArray[np.void], vectors: npt.NDArray[np.float32], settings: Settings
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-    """Give the pairs at or above the threshold (or the band, where it begins lower), in float64.
+@dataclass
+class Counted:
+    """What is counted of pairs while they are written."""
 
-    The list on disk is float32, so pairs within rounding of the threshold are computed again.
-    """
-    lowest = min(settings.threshold, settings.low)
-    near = np.flatnonzero(found["cosine"] >= lowest - 1e-6)
-    left, right = found["left"][near], found["right"][near]
-    cosine = exact_cosines(vectors, left, right)
-    keep = cosine > lowest if settings.preset == "notebook" else cosine >= lowest
-    return left[keep], right[keep], cosine[keep]
+    pairs: int = 0  # at or above the threshold
 
 
-def _response_cosines(
-    stage: Stage, settings: Settings, embedder: SentenceEmbedder, rows: Rows,
-    left: npt.NDArray[np.int32], right: npt.NDArray[np.int32], cosine: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:  # fmt: skip
-    """Compare the responses of the pairs that would be dropped at once; NaN for the others."""
-    result = np.full(len(cosine), np.nan)
+@dataclass(frozen=True)
+class Responses:
+    """The vectors of the responses that are compared."""
+
+    numbers: npt.NDArray[np.int64]  # places of their rows, ascending
+    vectors: Vectors
+
+    def cosines(self, left: npt.NDArray[np.int32], right: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+        ends = (np.searchsorted(self.numbers, end).astype(np.int32) for end in (left, right))
+        return exact_cosines(self.vectors, *ends)
+
+
+def _responses(
+    stage: Stage, settings: Settings, embedder: SentenceEmbedder, rows: Rows, found: Compared
+) -> Responses | None:
+    """Embed the responses of the pairs that would be dropped at once; None: they are not compared."""
     if not settings.checks_responses:
-        return result
-    sure = np.flatnonzero(cosine >= settings.ask_high)
-    numbers = np.unique(np.concatenate([left[sure], right[sure]]))
-    seqs = [int(rows.seqs[number]) for number in numbers]
-    refs = response_refs(stage.db, seqs)
+        return None
+    is_sure = np.zeros(len(rows.ids), dtype=bool)
+    for pairs in found.pieces():
+        sure = pairs["cosine"] >= settings.ask_high - ROUNDING
+        is_sure[pairs["left"][sure]] = is_sure[pairs["right"][sure]] = True
+    numbers = np.flatnonzero(is_sure)
+    refs = response_refs(stage.db, rows.seqs[numbers].tolist())
     cache = VectorCache(stage.workspace.embeddings / embedder.hash)
     embed_missing(
         cache, embedder, refs, lambda part: [r.response for r in samples.read(stage.db, part)],
         stage.progress, "embedding responses",
     )  # fmt: skip
-    vectors = cache.gather([ref.key for ref in refs])
-    result[sure] = exact_cosines(
-        vectors,
-        np.searchsorted(numbers, left[sure]).astype(np.int32),
-        np.searchsorted(numbers, right[sure]).astype(np.int32),
-    )
-    return result
+    return Responses(numbers, cache.gather([ref.key for ref in refs]))
 
 
 def response_refs(db: Database, seqs: Sequence[int]) -> list[TextRef]:
@@ -395,15 +395,38 @@ def response_refs(db: Database, seqs: Sequence[int]) -> list[TextRef]:
 
 
 def _edges(
-    rows: Rows, left: npt.NDArray[np.int32], right: npt.NDArray[np.int32],
-    cosine: npt.NDArray[np.float64], response: npt.NDArray[np.float64], settings: Settings,
-) -> Edges:  # fmt: skip
-    edges = np.empty(len(left), dtype=EDGE)
-    edges["left"], edges["right"] = rows.seqs[left], rows.seqs[right]
-    edges["cosine"], edges["response"] = cosine, response
+    rows: Rows, found: Compared, responses: Responses | None, settings: Settings, counted: Counted,
+    progress: Progress,
+) -> Iterator[Edges]:  # fmt: skip
+    """Give the pairs at or above the threshold (or the band, where it begins lower), with float64 cosines.
+
+    The list on disk is float32, so pairs within rounding of the threshold are computed again.
+    """
+    lowest = min(settings.threshold, settings.low)
+    done = 0
+    for pairs in found.pieces(AT_ONCE):
+        progress("comparing pairs closely", done, len(found.pairs))
+        done += len(pairs)
+        near = pairs[pairs["cosine"] >= lowest - ROUNDING]
+        cosine = exact_cosines(found.vectors, near["left"], near["right"])
+        keep = cosine > lowest if settings.preset == "notebook" else cosine >= lowest
+        edges = _edges_of(rows, near[keep], cosine[keep], responses, settings)
+        counted.pairs += int(np.count_nonzero(_reported(edges, settings)))
+        yield edges
+
+
+def _edges_of(
+    rows: Rows, pairs: Pairs, cosine: npt.NDArray[np.float64], responses: Responses | None, settings: Settings
+) -> Edges:
+    edges = np.empty(len(pairs), dtype=EDGE)
+    edges["left"], edges["right"] = rows.seqs[pairs["left"]], rows.seqs[pairs["right"]]
+    edges["cosine"], edges["response"] = cosine, np.nan
+    if responses is not None:
+        sure = np.flatnonzero(cosine >= settings.ask_high)
+        edges["response"][sure] = responses.cosines(pairs["left"][sure], pairs["right"][sure])
     edges["zone"] = Zone.DROP
     if settings.asks:
-        edges["zone"][response < RESPONSES_AGREE] = Zone.RESPONSE
+        edges["zone"][edges["response"] < RESPONSES_AGREE] = Zone.RESPONSE
         edges["zone"][cosine < settings.ask_high] = Zone.BAND
     return edges
 
@@ -414,56 +437,26 @@ def _reported(edges: Edges, settings: Settings) -> npt.NDArray[np.bool_]:
     return np.asarray(edges["cosine"] >= settings.threshold)
 
 
-def _deciding(edges: Edges, settings: Settings) -> Edges:
-    """Give the pairs that the keep rule looks at: those the band does not leave below."""
-    return edges[edges["cosine"] >= settings.low]
-
-
-def edges_file(workspace: Workspace, run_id: int) -> Path:
-    return workspace.pairs / f"run-{run_id}-edges.npy"
-
-
-def save_edges(workspace: Workspace, run_id: int, edges: Edges) -> str:
-    """Keep the pairs of a run and give the sha256 of the file."""
-    with atomic_write(edges_file(workspace, run_id)) as file:
-        np.save(file, edges, allow_pickle=False)
-    return sha256(edges_file(workspace, run_id).read_bytes()).hexdigest()
-
-
 def _files_are_whole(workspace: Workspace, run: Any) -> bool:
     if not are_there(workspace.pairs, run.id, run.report.get("pairs_folder")):
         return False
     try:
-        found = sha256(edges_file(workspace, run.id).read_bytes()).hexdigest()
+        found = sha256_of(workspace, run.id)
     except OSError:
         return False
     return bool(found == run.report.get("edges_sha256"))
 
 
-def load_edges(workspace: Workspace, run_id: int) -> Edges:
-    """Give the pairs of a run at or above its threshold, left before right in import order.
-
-    Raises DamagedWorkspace when the file is missing or cut short.
-    """
-    try:
-        edges: Edges = np.load(edges_file(workspace, run_id), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DamagedWorkspace(
-            f"{edges_file(workspace, run_id)} is missing or damaged; run `near-duplicates` again"
-        ) from error
-    return edges
-
-
-def _write(
-    stage: Stage, settings: Settings, rows: Rows, edges: Edges, report: Report, began: float
-) -> Report:
+def _write(stage: Stage, settings: Settings, rows: Rows, report: Report, began: float) -> Report:
     """Decide, and write everything in one transaction."""
-    clusters = _clusters(rows, edges)
+    stage.progress("deciding", 0, 0)
+    clusters = _clusters(rows, RunEdges.of(stage.workspace, stage.run_id))
     report["clusters"] = int(clusters.max()) + 1 if len(clusters) else 0
+    edges = RunEdges.of(stage.workspace, stage.run_id, settings.low)
     with stage.finishing() as connection:
         rescued = store.rescued(connection, STAGE)
-        case = Case.of(connection, settings, rows, _deciding(edges, settings), rescued)
-        decisions = case.decide(settings.budget)
+        case = Case.of(connection, settings, rows, edges, rescued)
+        decisions = case.decide(settings.budget, spool=stage.workspace.pairs)
         found = case.written(decisions, clusters)
         store.keep_all(connection, stage.run_id, found.outcomes, found.rejections)
         store.keep_pairs(connection, stage.run_id, found.pairs)
@@ -475,23 +468,13 @@ def _write(
     return report
 
 
-def _clusters(rows: Rows, edges: Edges) -> npt.NDArray[np.int64]:
+def _clusters(rows: Rows, edges: RunEdges) -> npt.NDArray[np.int32]:
     """Number the groups of rows that pairs connect, in import order; -1 for a row without pairs."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    size = len(rows.ids)
-    result = np.full(size, -1, dtype=np.int64)
-    if not len(edges):
-        return result
-    left, right = rows.by_number(edges["left"]), rows.by_number(edges["right"])
-    ones = np.ones(len(edges), dtype=np.int8)
-    _, label = connected_components(coo_array((ones, (left, right)), shape=(size, size)), directed=False)
-    paired = np.zeros(size, dtype=bool)
-    paired[left] = paired[right] = True
-    _, first, inverse = np.unique(label[paired], return_index=True, return_inverse=True)
-    result[paired] = np.argsort(np.argsort(first))[inverse]
-    return result
+    clusters = Clusters(len(rows.ids), levels=1)
+    for _, found in edges.pieces():
+        left, right = (rows.by_number(found[end]).astype(np.int32) for end in ("left", "right"))
+        clusters.add(left, right, np.zeros(len(found), np.int32))
+    return clusters.first_seen(0)
 
 
 @dataclass
@@ -505,20 +488,44 @@ class Written:
     again: set[str]  # items among them that people settled in a way that contradicts other verdicts
 
 
+@dataclass(frozen=True)
+class ById:
+    """Pairs of a run for the keep rule: rows numbered by their ids, because ties go to the smaller id."""
+
+    rows: Rows
+    edges: RunEdges
+    place: npt.NDArray[np.int64]  # of each row
+
+    @property
+    def size(self) -> int:
+        return len(self.place)
+
+    def pieces(self) -> Iterator[Piece]:
+        return (self._piece(*piece) for piece in self.edges.pieces())
+
+    def at(self, numbers: npt.NDArray[np.int64]) -> Piece:
+        return self._piece(numbers, self.edges.at(numbers))
+
+    def _piece(self, numbers: npt.NDArray[np.int64], found: Edges) -> Piece:
+        left, right = (self.place[self.rows.by_number(found[end])] for end in ("left", "right"))
+        return Piece(numbers, left, right, found["cosine"], found["zone"])
+
+
 @dataclass
 class Case:
     """Rows and pairs to decide on: a whole run, or the clusters that a verdict touched."""
 
     settings: Settings
     rows: Rows
-    edges: Edges
+    edges: RunEdges
     rulings: dict[int, Ruling]
     rescued: dict[int, str]  # seq -> who put the row back
     disputed: set[int]  # pairs on which people disagree
+    _read: dict[int, Any] = field(default_factory=dict)  # pairs that are told about, by number
 
     @classmethod
     def of(
-        cls, connection: Connection, settings: Settings, rows: Rows, edges: Edges, rescued: dict[int, str]
+        cls, connection: Connection, settings: Settings, rows: Rows, edges: RunEdges, rescued: dict[int, str]
     ) -> "Case":
         """Bring together what people have settled about any of these pairs, in this run or earlier."""
         verdicts = settled_pairs(connection)
@@ -528,24 +535,25 @@ class Case:
         if verdicts or argued:
             known = {hash for pair in (*verdicts, *argued) for hash in pair}
             is_known = np.array([hash in known for hash in rows.content])
-            left, right = rows.by_number(edges["left"]), rows.by_number(edges["right"])
-            for number in np.flatnonzero(is_known[left] & is_known[right]):
-                hashes = rows.content[left[number]], rows.content[right[number]]
-                verdict = verdicts.get(frozenset(hashes))
-                if verdict is not None:
-                    rulings[int(number)] = _ruling(verdict, hashes[0])
-                elif frozenset(hashes) in argued:
-                    disputed.add(int(number))
+            for numbers, found in edges.pieces():
+                left, right = rows.by_number(found["left"]), rows.by_number(found["right"])
+                for at in np.flatnonzero(is_known[left] & is_known[right]):
+                    hashes = rows.content[left[at]], rows.content[right[at]]
+                    verdict = verdicts.get(frozenset(hashes))
+                    if verdict is not None:
+                        rulings[int(numbers[at])] = _ruling(verdict, hashes[0])
+                    elif frozenset(hashes) in argued:
+                        disputed.add(int(numbers[at]))
         return cls(settings, rows, edges, rulings, rescued, disputed)
 
     def decide(
         self, budget: int, open_pairs: str = "ask",
         asked_before: frozenset[tuple[int, int]] = frozenset(), pending: frozenset[int] = frozenset(),
+        spool: Path | None = None,
     ) -> Decisions:  # fmt: skip
         """Apply the keep rule. `asked_before` holds pairs of seqs, `pending` seqs."""
         place = self._place_by_id()
         numbers = {int(seq): int(place[n]) for n, seq in enumerate(self.rows.seqs)}
-        graph = self._graph(place)
         policy = Policy(
             self.settings.middle,
             budget,
@@ -555,12 +563,13 @@ class Case:
         )
         rescued = {numbers[seq] for seq in self.rescued if seq in numbers}
         decisions = decide(
-            graph,
+            ById(self.rows, self.edges, place),
             [int(place[n]) for n in best_first(self.rows, self.settings)],
             policy,
             self.rulings,
             rescued,
             self.disputed,
+            spool,
         )
         decisions.fate = decisions.fate[place]
         decisions.edge = decisions.edge[place]
@@ -572,19 +581,11 @@ class Case:
         place[sorted(range(len(self.rows.ids)), key=self.rows.ids.__getitem__)] = np.arange(len(place))
         return place
 
-    def _graph(self, place: npt.NDArray[np.int64]) -> Graph:
-        return Graph(
-            len(place),
-            place[self.rows.by_number(self.edges["left"])],
-            place[self.rows.by_number(self.edges["right"])],
-            np.asarray(self.edges["cosine"]),
-            self.edges["zone"].astype(np.int64),
-        )
-
-    def written(self, decisions: Decisions, clusters: npt.NDArray[np.int64]) -> Written:
+    def written(self, decisions: Decisions, clusters: npt.NDArray[np.integer[Any]]) -> Written:
         """Put decisions into the form the store keeps."""
         outcomes, rejections, pairs = [], [], {}
         asked = set(decisions.asked)
+        self.read({*asked, *self.rulings, *decisions.edge[decisions.edge >= 0].tolist()})
         for number, seq in enumerate(self.rows.seqs):
             fate = Fate(int(decisions.fate[number]))
             edge = int(decisions.edge[number])
@@ -602,9 +603,14 @@ class Case:
             pairs[edge] = self._pair(edge, NAMES[ruling])
         for edge in asked:  # last: verdicts that contradict each other in a circle are asked again
             pairs[edge] = self._pair(edge, "ask")
-        items = [self._item(edge, priority) for priority, edge in enumerate(decisions.asked)]
+        items = [self.item(edge, priority) for priority, edge in enumerate(decisions.asked)]
         again = {self._item_id(edge) for edge in asked & self.rulings.keys()}
         return Written(outcomes, rejections, list(pairs.values()), _distinct(items), again)
+
+    def read(self, numbers: Collection[int]) -> None:
+        """Read the pairs that are told about from the disk, all at once."""
+        wanted = np.array(sorted(numbers), dtype=np.int64)
+        self._read = dict(zip(wanted.tolist(), self.edges.at(wanted), strict=True))
 
     def _deciding_as(self, fate: Fate) -> str:
         """Say what a pair that was not asked about did to its row."""
@@ -613,7 +619,7 @@ class Case:
         return "over budget" if fate == Fate.OVER_BUDGET and self.settings.asks else "drop"
 
     def _pair(self, edge: int, decision: str) -> dict[str, Any]:
-        one = self.edges[edge]
+        one = self._read[edge]
         return {
             "left_seq": int(one["left"]), "right_seq": int(one["right"]), "cosine": float(one["cosine"]),
             "response_cosine": _number(one["response"]), "decision": decision,
@@ -621,7 +627,7 @@ class Case:
         }  # fmt: skip
 
     def _ends(self, edge: int) -> tuple[int, int]:
-        one = self.edges[edge]
+        one = self._read[edge]
         left, right = self.rows.by_number(np.array([one["left"], one["right"]]))
         return int(left), int(right)
 
@@ -632,7 +638,7 @@ class Case:
     def _rejection(self, seq: int, fate: Fate, edge: int) -> dict[str, Any]:
         left, right = self._ends(edge)
         own, other = (left, right) if int(self.rows.seqs[left]) == seq else (right, left)
-        one = self.edges[edge]
+        one = self._read[edge]
         evidence = {
             "keeper": self.rows.ids[other],
             "cosine": float(one["cosine"]),
@@ -656,8 +662,9 @@ class Case:
         }[fate]
         return {"seq": seq, "reason": reason, "evidence": evidence}
 
-    def _item(self, edge: int, priority: int) -> dict[str, Any]:
-        one = self.edges[edge]
+    def item(self, edge: int, priority: int) -> dict[str, Any]:
+        """Describe the question about a pair that was read."""
+        one = self._read[edge]
         left, right = self._ends(edge)
         why = {
             Zone.BAND: f"cosine {one['cosine']:.3f} lies in the gray band",
@@ -711,13 +718,13 @@ def redecide(connection: Connection, workspace: Workspace, seqs: Sequence[int]) 
         return
     settings = settings_of(run)
     rows = rows_of(connection, settings, members)
-    edges = _deciding(load_edges(workspace, run.id), settings)
-    edges = edges[np.isin(edges["left"], rows.seqs)]
+    edges = RunEdges.of(workspace, run.id, settings.low, rows.seqs)
     case = Case.of(connection, settings, rows, edges, store.rescued(connection, STAGE))
     asked = [item for item in reviews.asked_items(connection) if item.kind == STAGE]
     decisions = case.decide(
         max(0, settings.budget - len(asked)),
         asked_before=frozenset((item.left_seq, item.right_seq) for item in asked),
+        spool=workspace.pairs,
     )
     found = case.written(decisions, np.array([row.cluster for row in members_in_order(members)]))
     states = {one["seq"]: one["state"] for one in found.outcomes}
@@ -730,14 +737,15 @@ def item_of_pair(
 ) -> dict[str, Any] | None:
     """Describe the question of two rows (seqs) as a run would ask it; None: the run does not compare them."""
     settings = settings_of(run)
-    left, right = sorted((one, other))
-    edges = _deciding(load_edges(workspace, run.id), settings)
-    edges = edges[(edges["left"] == left) & (edges["right"] == right)]
-    if not len(edges):
+    edges = RunEdges.of(workspace, run.id, settings.low, np.array([one, other]))
+    found = [number for numbers, _ in edges.pieces() for number in numbers.tolist()]
+    if not found:
         return None
-    members = [row for row in store.outcomes_in(connection, run.id) if row.seq in (left, right)]
+    members = [row for row in store.outcomes_in(connection, run.id) if row.seq in (one, other)]
     rows = rows_of(connection, settings, members)
-    return Case.of(connection, settings, rows, edges, {})._item(0, 0)
+    case = Case.of(connection, settings, rows, edges, {})
+    case.read(found)
+    return case.item(found[0], 0)
 
 
 def _ask_again(
@@ -796,10 +804,10 @@ def fates_with_open_kept(
     """
     settings = settings_of(run)
     rows = rows_of(connection, settings, outcomes)
-    edges = _deciding(load_edges(workspace, run.id), settings)
+    edges = RunEdges.of(workspace, run.id, settings.low)
     case = Case.of(connection, settings, rows, edges, store.rescued(connection, STAGE))
     pending = frozenset(int(row.seq) for row in outcomes if row.state == "pending")
-    decisions = case.decide(0, "keep", pending=pending)
+    decisions = case.decide(0, "keep", pending=pending, spool=workspace.pairs)
     found = case.written(decisions, np.full(len(rows.ids), -1))
     return {one["seq"]: one["state"] for one in found.outcomes}, found.rejections
 
@@ -809,16 +817,17 @@ def write_pairs(workspace: Workspace, run_id: int, threshold: float, strict: boo
 
     The lines stand in the order of left, then right (import order), whatever was decided on the pair.
     """
-    edges = load_edges(workspace, run_id)
-    listed = edges[edges["cosine"] > threshold] if strict else edges[edges["cosine"] >= threshold]
     place = {row.seq: (row.id, row.source if row.row is not None else None, row.row)
              for row in samples.stream(workspace.database, ("id", "source", "row"))}  # fmt: skip
+    count = 0
     with atomic_write(file) as out:
-        for edge in listed:
-            left, right = place[int(edge["left"])], place[int(edge["right"])]
-            line = {
-                "left": left[0], "right": right[0], "left_source": left[1], "left_row": left[2],
-                "right_source": right[1], "right_row": right[2], "cosine": float(edge["cosine"]),
-            }  # fmt: skip
-            out.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-    return len(listed)
+        for _, edges in RunEdges.of(workspace, run_id, threshold).pieces():
+            for edge in edges[edges["cosine"] > threshold] if strict else edges:
+                left, right = place[int(edge["left"])], place[int(edge["right"])]
+                line = {
+                    "left": left[0], "right": right[0], "left_source": left[1], "left_row": left[2],
+                    "right_source": right[1], "right_row": right[2], "cosine": float(edge["cosine"]),
+                }  # fmt: skip
+                out.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+                count += 1
+    return count

@@ -7,7 +7,7 @@ of the step below it.
 
 import json
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -19,9 +19,18 @@ import numpy.typing as npt
 
 from curation import near_duplicates, pair_facts, second_opinions
 from curation.errors import DamagedWorkspace, WrongInput
+from curation.npy_pieces import pieces
 from curation.pair_facts import KINDS, Facts
 from curation.pair_list import PAIR, Pairs
-from curation.pair_tables import Numbers, Summary, rows_file, thresholds_file
+from curation.pair_tables import (
+    ROUNDING,
+    Numbers,
+    Summary,
+    falls_file,
+    levels_of,
+    rows_file,
+    thresholds_file,
+)
 from curation.second_opinions import KINDS as KINDS_OF_OPINION
 from curation.second_opinions import OPINION, Opinions
 from curation.store import pair_rows, runs
@@ -106,22 +115,25 @@ class PairBrowser:
         self._lowest = min(self.threshold, near_duplicates.settings_of(run).low)
         folder = run.report.get("pairs_folder")
         if folder is None:
-            raise DamagedWorkspace(
-                f"Run {run.id} was made by a Winnow without tables of pairs; "
-                "run `python -m curation near-duplicates` again"
-            )
+            raise _too_old(run)
         place = workspace.pairs / str(folder)
-        self.pairs: Pairs = _mapped(place / "pairs.npy", PAIR)
+        self._list = place / "pairs.npy"
+        self.pairs: Pairs = _mapped(self._list, PAIR)
         self.order: Numbers = _mapped(place / "order.npy", np.dtype(np.int32))  # numbers, most alike first
         self._paired: Numbers = _mapped(place / "paired.npy", np.dtype(np.int32))
         self._clusters: Numbers = _mapped(place / "clusters.npy", np.dtype(np.int32))
         self.seqs: npt.NDArray[np.int64] = _mapped(rows_file(workspace.pairs, run.id), np.dtype(np.int64))
         self.facts = _read_facts(workspace.pairs, run.id)
+        if not falls_file(workspace.pairs, run.id).is_file():
+            raise _too_old(run)
+        self._falls: npt.NDArray[np.bool_] = _mapped(falls_file(workspace.pairs, run.id), np.dtype(bool))
         file = thresholds_file(workspace.pairs, run.id)
-        self.floor, self._steps = _read_table(file)
-        if len(self.order) != len(self.pairs) or self._clusters.shape != (
-            len(self._steps),
-            len(self._paired),
+        self.floor, self._steps, self.bands = _read_table(file)
+        self._levels = levels_of(self.floor, self.threshold)
+        if (
+            len(self.order) != len(self.pairs)
+            or self._clusters.shape != (len(self._steps), len(self._paired))
+            or self._falls.shape != (len(self.seqs), len(self._levels))
         ):
             raise _damaged(file)
         self._counts: dict[tuple[str, str, float, float], int] = {}
@@ -220,9 +232,33 @@ class PairBrowser:
         if abs(step.threshold - cosine) < 1e-9:
             return step.pairs
         # A step's own count is the bound: rounding must not let a pair count above it and not at it.
-        wanted = -float(np.float32(cosine))
-        found = bisect_right(self.order, wanted, key=lambda number: -float(self.pairs[number]["cosine"]))
-        return min(int(found), step.pairs)
+        return min(self._beyond(float(np.float32(cosine))), step.pairs)
+
+    def at_least(self, threshold: float) -> Iterator[Pairs]:
+        """Give every pair that `summary` counts at a threshold, in order of left, then right, piece by piece.
+
+        Raises WrongInput below the floor and above 1.
+        """
+        upto = self.summary(threshold).pairs
+        lowest = np.float32(threshold - ROUNDING if threshold > self.floor else -2.0)
+        below = np.sort(self.order[upto : self._beyond(float(lowest))])  # by rounding, if at all
+        for start, found in pieces(self._list, PAIR):
+            keep = found["cosine"] >= lowest
+            first, last = np.searchsorted(below, [start, start + len(found)])
+            keep[below[first:last] - start] = False
+            yield found[keep]
+
+    def _beyond(self, cosine: float) -> int:
+        """Count the pairs whose stored cosine is at or above this one."""
+        return bisect_right(self.order, -cosine, key=lambda number: -float(self.pairs[number]["cosine"]))
+
+    def falls(self, threshold: float) -> npt.NDArray[np.bool_]:
+        """Say of each row whether it falls by the rule alone; between two steps as at the lower one.
+
+        Raises WrongInput below the floor and above 1.
+        """
+        self._step(threshold)
+        return np.asarray(self._falls[:, bisect_right(self._levels, threshold + 1e-9) - 1])
 
     # --- pages ---
 
@@ -439,14 +475,13 @@ class PairBrowser:
         """Give the kept rows that each row resembles: seqs and cosines, the closest few first."""
         is_shown = np.zeros(len(self.seqs), dtype=bool)
         is_shown[shown] = True
-        left, right, cosine = (self.pairs[name] for name in ("left", "right", "cosine"))
-        touches = np.flatnonzero(is_shown[left] | is_shown[right])
         near: dict[int, list[tuple[int, float]]] = {int(place): [] for place in shown}
-        for number in touches[cosine[touches] >= np.float32(threshold)]:
-            ends = int(left[number]), int(right[number])
-            for one, other in (ends, ends[::-1]):
-                if one in near and states[other] == KEPT:
-                    near[one].append((int(self.seqs[other]), float(cosine[number])))
+        for found in self.at_least(threshold):
+            found = found[is_shown[found["left"]] | is_shown[found["right"]]]
+            for left, right, cosine in found.tolist():
+                for one, other in ((left, right), (right, left)):
+                    if one in near and states[other] == KEPT:
+                        near[one].append((int(self.seqs[other]), cosine))
         return [sorted(found, key=lambda one: (-one[1], one[0]))[:most] for found in near.values()]
 
     def _states_now(self, connection: Connection) -> npt.NDArray[np.int8]:
@@ -502,9 +537,17 @@ def _mapped(file: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return found
 
 
-def _read_table(file: Path) -> tuple[float, list[Summary]]:
+def _too_old(run: Row[Any]) -> DamagedWorkspace:
+    return DamagedWorkspace(
+        f"Run {run.id} was made by a Winnow without these tables of pairs; "
+        "run `python -m curation near-duplicates` again"
+    )
+
+
+def _read_table(file: Path) -> tuple[float, list[Summary], dict[str, npt.NDArray[np.int64]]]:
     try:
         table = json.loads(file.read_bytes())
-        return float(table["floor"]), [Summary(**step) for step in table["steps"]]
+        bands = {name: np.array(found, dtype=np.int64) for name, found in table["bands"].items()}
+        return float(table["floor"]), [Summary(**step) for step in table["steps"]], bands
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(file) from error

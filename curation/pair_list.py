@@ -1,11 +1,11 @@
 """A list of pairs on the disk: pairs.npy, made of one part for each block of rows."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from curation import npy_pieces
 from curation.atomic import atomic_write
 from curation.errors import DamagedWorkspace
 
@@ -20,20 +20,7 @@ def part_file(folder: Path, number: int) -> Path:
 
 def length_of(file: Path) -> int | None:
     """Count the pairs of a file; None when there is none or it is not whole."""
-    try:
-        with file.open("rb") as opened:
-            version = np.lib.format.read_magic(opened)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read(opened)
-            begin = opened.tell()
-        whole = dtype == PAIR and file.stat().st_size == begin + shape[0] * PAIR.itemsize
-    except (OSError, ValueError):
-        return None
-    return int(shape[0]) if whole else None
+    return npy_pieces.length_of(file, PAIR)
 
 
 def keep_part(folder: Path, number: int, pairs: Pairs) -> None:
@@ -54,12 +41,7 @@ def keep_whole(folder: Path, pairs: Pairs) -> Pairs:
 def join(folder: Path, parts: int) -> None:
     """Write the parts one after another as one file. Raises DamagedWorkspace when one is gone."""
     files = [part_file(folder, number) for number in range(parts)]
-    lengths: Sequence[int | None] = [length_of(file) for file in files]
-    if None in lengths:
+    if None in map(length_of, files):
         raise DamagedWorkspace(f"{folder} lost a part of the pair list; run near-duplicates again")
-    with atomic_write(folder / "pairs.npy") as out:
-        header = {"descr": np.lib.format.dtype_to_descr(PAIR), "fortran_order": False,
-                  "shape": (sum(filter(None, lengths)),)}  # fmt: skip
-        np.lib.format.write_array_header_1_0(out, header)
-        for file in files:
-            out.write(np.load(file, allow_pickle=False).tobytes())
+    found = (piece for file in files for _, piece in npy_pieces.pieces(file, PAIR))
+    npy_pieces.write_pieces(folder / "pairs.npy", PAIR, found)

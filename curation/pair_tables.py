@@ -2,12 +2,15 @@
 
 Written by the near-duplicates stage beside the pairs; read by `pair_browser`. Of pairs/HASH (the same
 for every run over these vectors): order.npy, paired.npy, clusters.npy. Of the run: run-N-rows.npy, its facts
-(pair_facts.py) and, written last, run-N-thresholds.json.
+(pair_facts.py), run-N-falls.npy (which rows fall at which level) and, written last, run-N-thresholds.json.
+Pairs are read a piece at a time: memory does not grow with their number.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -16,10 +19,14 @@ import numpy.typing as npt
 from curation import pair_facts
 from curation.atomic import atomic_write
 from curation.embedding import Vectors
-from curation.keep_walk import walk
+from curation.keep_walk import MET, Walked, walk
+from curation.npy_pieces import pieces, write_pieces
+from curation.pair_clusters import Clusters
 from curation.pair_facts import Facts
-from curation.pair_list import Pairs
+from curation.pair_list import PAIR, Pairs
+from curation.pair_order import Sorter
 from curation.pairs import exact_cosines
+from curation.stage import Progress
 
 STEPS = 100  # thresholds in a unit of cosine: 0.01 apart
 ROUNDING = 1e-6  # cosines this near a step are computed again: the list holds them in float32
@@ -42,6 +49,10 @@ def rows_file(pairs: Path, run_id: int) -> Path:
     return pairs / f"run-{run_id}-rows.npy"
 
 
+def falls_file(pairs: Path, run_id: int) -> Path:
+    return pairs / f"run-{run_id}-falls.npy"
+
+
 def thresholds_file(pairs: Path, run_id: int) -> Path:
     return pairs / f"run-{run_id}-thresholds.json"
 
@@ -51,7 +62,10 @@ def are_there(pairs: Path, run_id: int, folder: str | None) -> bool:
     if folder is None:
         return False
     named = [pairs / folder / f"{name}.npy" for name in ("pairs", "order", "paired", "clusters")]
-    own = [rows_file(pairs, run_id), *pair_facts.files(pairs, run_id), thresholds_file(pairs, run_id)]
+    own = [
+        rows_file(pairs, run_id), *pair_facts.files(pairs, run_id), falls_file(pairs, run_id),
+        thresholds_file(pairs, run_id),
+    ]  # fmt: skip
     return all(file.is_file() for file in [*named, *own])
 
 
@@ -61,88 +75,124 @@ def steps_from(floor: float) -> list[float]:
     return [floor, *(number / STEPS for number in range(first, STEPS + 1))]
 
 
+def levels_of(floor: float, threshold: float) -> list[float]:
+    """Give the cosines at which the keep rule is walked: the steps, and the threshold of the run."""
+    return sorted({*steps_from(floor), threshold})
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The pairs of a run on the disk, each with the highest level that it reaches."""
+
+    file: Path  # pairs.npy
+    vectors: Vectors
+    levels: npt.NDArray[np.float64]
+
+    def pieces(self) -> Iterator[tuple[Pairs, npt.NDArray[np.float64], Numbers]]:
+        """Give pairs with their cosines as far as levels tell them apart, and the levels."""
+        for _, found in pieces(self.file, PAIR):
+            cosine = self._cosines_to_compare(found)
+            level = np.searchsorted(self.levels, cosine, side="right") - 1
+            yield found, cosine, np.maximum(level, 0).astype(np.int32)
+
+    def _cosines_to_compare(self, found: Pairs) -> npt.NDArray[np.float64]:
+        """Give the cosines of the pairs, those near a level from the vectors, so that counts are exact.
+
+        Equal vectors stay at 1, whatever the last bit of their computed cosine is.
+        """
+        cosine = found["cosine"].astype(np.float64)
+        above = np.minimum(np.searchsorted(self.levels, cosine), len(self.levels) - 1)
+        is_near = (np.abs(cosine - self.levels[above]) < ROUNDING) & (self.levels[above] < 1.0)
+        is_near |= np.abs(cosine - self.levels[np.maximum(above - 1, 0)]) < ROUNDING
+        near = np.flatnonzero(is_near)
+        cosine[near] = exact_cosines(self.vectors, found["left"][near], found["right"][near])
+        return cosine
+
+    def by_rank(self, rank: Numbers) -> Iterator[npt.NDArray[np.void]]:
+        """Give pairs by the ranks of their rows, as the walk asks for them."""
+        for found, _, level in self.pieces():
+            one, other = rank[found["left"]], rank[found["right"]]
+            met = np.empty(len(found), MET)
+            met["earlier"], met["later"] = np.minimum(one, other), np.maximum(one, other)
+            met["level"] = level
+            yield met
+
+
 def write_tables(
-    pairs_folder: Path, run_id: int, folder: str, found: Pairs, vectors: Vectors, floor: float,
-    seqs: npt.NDArray[np.int64], facts: Facts,
+    pairs_folder: Path, run_id: int, folder: str, vectors: Vectors, floor: float, threshold: float,
+    seqs: npt.NDArray[np.int64], facts: Facts, progress: Progress,
 ) -> None:  # fmt: skip
-    """Work out and keep the tables of a run.
+    """Work out and keep the tables of a run. Raises OSError when the disk is full.
 
-    Seconds for 110,000 rows and 450,000 pairs; memory: about 100 bytes a pair.
+    Memory: about 130 bytes a row and step, and 100 MB; on the disk 10 to 22 bytes a pair meanwhile.
     """
-    order = np.argsort(-found["cosine"], kind="stable").astype(np.int32)
-    cosine = _cosines_to_compare(found, vectors)
-    # Pairs moved by rounding would break the order; the steps cut by their own cosines.
-    by_cosine = np.argsort(-cosine, kind="stable")
-    left, right, cosine = found["left"][by_cosine], found["right"][by_cosine], cosine[by_cosine]
-    paired = np.unique(np.concatenate([left, right]))
-    left, right = np.searchsorted(paired, left), np.searchsorted(paired, right)
-    better, worse = _best_first(left, right, facts.rows["rank"][paired])
+    place, size = pairs_folder / folder, len(seqs)
+    listed = Listed(place / "pairs.npy", vectors, np.array(levels_of(floor, threshold)))
+    steps = np.searchsorted(listed.levels, steps_from(floor))
+    counts, clusters = _sorted_and_grouped(listed, size, place, progress)
 
-    summaries, clusters = [], np.full((len(steps_from(floor)), len(paired)), -1, dtype=np.int32)
-    for step, threshold in enumerate(steps_from(floor)):
-        upto = len(cosine) if step == 0 else int(np.searchsorted(-cosine, -threshold, side="right"))
-        clusters[step] = _clusters(left[:upto], right[:upto], len(paired))
-        sizes = np.bincount(clusters[step][clusters[step] >= 0])
-        dropped = count_dropped(better[:upto], worse[:upto], len(paired))
-        largest = int(sizes[0]) if len(sizes) else 0
-        summaries.append(Summary(threshold, upto, len(sizes), int(sizes.sum()), largest, dropped))
+    progress("walking the keep rule at every threshold", 0, 0)
+    rank = np.asarray(facts.rows["rank"])
+    walked = walk(lambda: listed.by_rank(rank), size, len(listed.levels), pairs_folder)
+    _save(falls_file(pairs_folder, run_id), walked.falls[rank])
 
-    _save(pairs_folder / folder / "order.npy", order)
-    _save(pairs_folder / folder / "paired.npy", paired.astype(np.int32))
-    _save(pairs_folder / folder / "clusters.npy", clusters)
+    by_step = np.stack([clusters.largest_first(int(step)) for step in steps])
+    paired = np.flatnonzero(by_step[0] >= 0)
+    _save(place / "paired.npy", paired.astype(np.int32))
+    _save(place / "clusters.npy", by_step[:, paired])
     _save(rows_file(pairs_folder, run_id), seqs.astype(np.int64))
     pair_facts.write(pairs_folder, run_id, facts)
-    table = {"folder": folder, "floor": floor, "steps": [asdict(one) for one in summaries]}
+    table = {
+        "folder": folder,
+        "floor": floor,
+        "threshold": threshold,
+        "steps": [
+            asdict(one)
+            for one in _summaries(listed.levels[steps], counts[steps], by_step, walked.falls[:, steps])
+        ],
+        "bands": _bands(walked, steps),
+    }
     with atomic_write(thresholds_file(pairs_folder, run_id)) as file:
         file.write(json.dumps(table).encode())
+
+
+def _sorted_and_grouped(
+    listed: Listed, size: int, place: Path, progress: Progress
+) -> tuple[npt.NDArray[np.int64], Clusters]:
+    """Write the order of the pairs; give the number at or above each level, and what they connect."""
+    counts = np.zeros(len(listed.levels), np.int64)
+    clusters, done = Clusters(size, len(listed.levels)), 0
+    with TemporaryFile(dir=place) as cosines, TemporaryFile(dir=place) as numbers:
+        sorter = Sorter(cosines, numbers)
+        for found, cosine, level in listed.pieces():
+            progress("sorting pairs", done, 0)
+            sorter.add(cosine)
+            clusters.add(found["left"], found["right"], level)
+            counts += np.bincount(level, minlength=len(counts))
+            done += len(found)
+        write_pieces(place / "order.npy", np.dtype(np.int32), sorter.numbers())
+    return np.cumsum(counts[::-1])[::-1], clusters
+
+
+def _summaries(
+    steps: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], clusters: Numbers,
+    falls: npt.NDArray[np.bool_],
+) -> Iterator[Summary]:  # fmt: skip
+    for number, step in enumerate(steps.tolist()):
+        sizes = np.bincount(clusters[number][clusters[number] >= 0])
+        largest = int(sizes[0]) if len(sizes) else 0
+        dropped = int(np.count_nonzero(falls[:, number]))
+        yield Summary(step, int(counts[number]), len(sizes), int(sizes.sum()), largest, dropped)
+
+
+def _bands(walked: Walked, steps: npt.NDArray[np.int64]) -> dict[str, list[list[int]]]:
+    """Say of every band from a step up to another one what it would bring (`pair_what_if.Bands`)."""
+    below = [np.cumsum(table, axis=1) - table for table in (walked.rows, walked.questions)]
+    gray, questions = (table[np.ix_(steps, steps)] for table in below)
+    sure = walked.rows.sum(axis=1)[steps][:, None] - gray
+    return {"sure": sure.tolist(), "gray": gray.tolist(), "questions": questions.tolist()}
 
 
 def _save(path: Path, array: npt.NDArray[Any]) -> None:
     with atomic_write(path) as file:
         np.save(file, array, allow_pickle=False)
-
-
-def _cosines_to_compare(found: Pairs, vectors: Vectors) -> npt.NDArray[np.float64]:
-    """Give the cosines of the pairs, those near a step from the vectors, so that counts are exact.
-
-    Equal vectors stay at 1, whatever the last bit of their computed cosine is.
-    """
-    cosine = found["cosine"].astype(np.float64)
-    step = np.round(cosine * STEPS) / STEPS
-    near = np.flatnonzero((np.abs(cosine - step) < ROUNDING) & (step < 1.0))
-    cosine[near] = exact_cosines(vectors, found["left"][near], found["right"][near])
-    return cosine
-
-
-def _best_first(
-    left: npt.NDArray[np.int64], right: npt.NDArray[np.int64], rank: Numbers
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Turn each pair so that the row that the keep rule meets first comes first."""
-    turned = rank[left] > rank[right]
-    return np.where(turned, right, left), np.where(turned, left, right)
-
-
-def _clusters(left: npt.NDArray[np.int64], right: npt.NDArray[np.int64], size: int) -> Numbers:
-    """Number the groups that these pairs connect, the largest 0, ties by their first row; -1: no pair."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    numbers = np.full(size, -1, dtype=np.int32)
-    if not len(left):
-        return numbers
-    ones = np.ones(len(left), dtype=np.int8)
-    _, label = connected_components(coo_array((ones, (left, right)), shape=(size, size)), directed=False)
-    is_paired = np.zeros(size, dtype=bool)
-    is_paired[left] = is_paired[right] = True
-    _, first, inverse, sizes = np.unique(
-        label[is_paired], return_index=True, return_inverse=True, return_counts=True
-    )
-    place = np.empty(len(sizes), dtype=np.int32)
-    place[np.lexsort((first, -sizes))] = np.arange(len(sizes), dtype=np.int32)
-    numbers[is_paired] = place[inverse]
-    return numbers
-
-
-def count_dropped(better: npt.NDArray[np.int64], worse: npt.NDArray[np.int64], size: int) -> int:
-    """Count the rows that the keep rule drops when every pair is beyond doubt."""
-    return int(np.count_nonzero(walk(better, worse, size)[1]))

@@ -5,13 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from curation import near_duplicates as step
 from curation import review
 from curation.cli import main
-from curation.errors import WrongInput
+from curation.errors import SourceUnavailable, WrongInput
 from curation.near_duplicates import PRESETS, Settings, near_duplicates, settings_from
 from curation.records import Sample
 from curation.store import judgements, samples
@@ -170,15 +169,23 @@ def test_a_rule_that_cannot_decide_is_refused(workspace: Workspace, given: dict[
         near_duplicates(workspace, settings_from(given))
 
 
-def test_more_pairs_than_memory_holds_are_told_before_they_fill_it(
+def test_more_pairs_than_a_run_can_number_are_told_before_anything_is_decided(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = psutil.virtual_memory()
     with monkeypatch.context() as patch:
-        patch.setattr(
-            step.psutil, "virtual_memory", lambda: free._replace(available=3 * step.BYTES_A_PAIR - 1)
-        )
-        with pytest.raises(WrongInput, match=r"3 pairs need about .* higher --floor and --threshold"):
+        patch.setattr(step, "MOST_PAIRS", 2)
+        with pytest.raises(WrongInput, match=r"3 pairs are more than .* \(2\); give a higher --floor"):
+            near_duplicates(workspace, SURE)
+    near_duplicates(workspace, SURE)
+    assert states(workspace)["long"] == "kept"
+
+
+def test_pairs_that_the_disk_has_no_room_for_are_told_before_anything_is_decided(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "BYTES_A_PAIR", 1 << 60)
+        with pytest.raises(SourceUnavailable, match=r"Deciding on 3 pairs needs .* GB free"):
             near_duplicates(workspace, SURE)
     near_duplicates(workspace, SURE)
     assert states(workspace)["long"] == "kept"

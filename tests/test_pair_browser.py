@@ -15,8 +15,9 @@ from sqlalchemy import update
 
 from curation import near_duplicates, review
 from curation.errors import DamagedWorkspace, WrongInput
+from curation.keep_walk import MET, walk
 from curation.pair_browser import BELOW, NOT_DECIDING, PairBrowser
-from curation.pair_tables import count_dropped, steps_from
+from curation.pair_tables import steps_from
 from curation.store import decisions, runs, samples
 from curation.store.tables import stage_run
 from curation.workspace import Workspace
@@ -150,7 +151,14 @@ def test_rows_are_dropped_as_one_by_one_in_random_graphs() -> None:
         for row in range(size):  # a smaller number is the better row
             if not kept & {int(b) for b, w in zip(better, worse, strict=True) if w == row}:
                 kept.add(row)
-        assert count_dropped(better, worse, size) == size - len(kept)
+        walked = walk(lambda: [_met(better, worse)], size, levels=1)  # noqa: B023 - used at once
+        assert set(np.flatnonzero(~walked.falls[:, 0]).tolist()) == kept
+
+
+def _met(better: np.ndarray, worse: np.ndarray) -> np.ndarray:
+    met = np.zeros(len(better), MET)
+    met["earlier"], met["later"] = better, worse
+    return met
 
 
 # --- pages ---

@@ -83,23 +83,11 @@ def test_a_band_asks_what_the_stage_would_ask(browser: PairBrowser, low: float, 
     )  # fmt: skip
     order = np.argsort(browser.facts.rows["rank"]).tolist()
     decided = decide(graph, order, Policy((low + high) / 2, 10**9), {})
-    band = WhatIf(browser).band(low, high)
+    bands, steps = WhatIf(browser).bands, browser.steps
+    at = steps.index(low), steps.index(high)
     fates = Counter(decided.fate.tolist())
-    assert (band.sure_rows, band.gray_rows) == (fates[1], fates[4])
-    assert band.questions == len(decided.asked)
-    assert band.pairs == sum(c < np.float32(high) for *_, c in found)
-
-
-def test_the_table_of_bands_says_what_each_band_says(browser: PairBrowser) -> None:
-    what_if, steps = WhatIf(browser), browser.steps
-    for low in range(0, len(steps), 3):
-        for high in range(low, len(steps)):
-            one = what_if.band(steps[low], steps[high])
-            told = [
-                int(table[low, high])
-                for table in (what_if.bands.sure, what_if.bands.gray, what_if.bands.questions)
-            ]
-            assert told == [one.sure_rows, one.gray_rows, one.questions], (steps[low], steps[high])
+    assert (bands.sure[at], bands.gray[at]) == (fates[1], fates[4])
+    assert bands.questions[at] == len(decided.asked)
 
 
 @pytest.mark.parametrize("most", [2, 12])
@@ -128,7 +116,7 @@ def test_the_matrix_counts_every_pair_and_every_row_that_repeats_another_source(
 
 
 def test_below_the_floor_nothing_is_known(browser: PairBrowser) -> None:
-    for ask in (WhatIf(browser).change, WhatIf(browser).matrix, lambda t: WhatIf(browser).band(t, 0.9)):
+    for ask in (WhatIf(browser).change, WhatIf(browser).matrix):
         with pytest.raises(WrongInput, match="floor"):
             ask(0.6)
 

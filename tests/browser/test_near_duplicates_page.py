@@ -52,10 +52,11 @@ def test_a_handle_tells_what_the_band_would_bring_and_stays_in_the_address(
     for _ in range(5):
         page.keyboard.press("ArrowLeft")
     expect(low).to_have_attribute("aria-valuenow", "0.75")  # told at once, before the server knows
-    band = WhatIf(browser_of(app)).band(0.75, 0.88)
-    expect(told).to_contain_text(f"{band.pairs:,} pairs; {band.gray_rows:,} rows in doubt")
-    expect(told).to_contain_text(f"questions of {band.questions:,}, about")
-    expect(told).to_contain_text(f"{band.sure_rows:,} rows")
+    browser = browser_of(app)
+    bands, at = WhatIf(browser).bands, (browser.steps.index(0.75), browser.steps.index(0.88))
+    expect(told).to_contain_text(f"{browser.count(0.75, 0.88):,} pairs; {bands.gray[at]:,} rows in doubt")
+    expect(told).to_contain_text(f"questions of {bands.questions[at]:,}, about")
+    expect(told).to_contain_text(f"{bands.sure[at]:,} rows")
     wait_for(lambda: query_of(page).get("low") == "0.75")
     assert query_of(page)["high"] == "0.88"
 
