@@ -10,7 +10,7 @@ from curation import draft_vectors
 from curation.draft_vectors import Texts
 from curation.embedding import Embedder, VectorCache, Vectors, embed_missing
 from curation.known_pairs import find_known, note
-from curation.npy_pieces import AT_ONCE, pieces
+from curation.npy_pieces import pieces
 from curation.pair_list import PAIR, Pairs, keep_whole
 from curation.pairs import search_pairs
 from curation.records import digest
@@ -32,7 +32,7 @@ class Compared:
         """Name the list's folder in the workspace's `pairs`."""
         return self.file.parent.name
 
-    def pieces(self, at_once: int = AT_ONCE) -> Iterator[Pairs]:
+    def pieces(self, at_once: int | None = None) -> Iterator[Pairs]:
         """Give the pairs in order, a piece at a time."""
         return (found for _, found in pieces(self.file, PAIR, at_once))
 

@@ -7,6 +7,7 @@ process.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -15,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 Records = npt.NDArray[np.void]
-IN_MEMORY = 1 << 21  # pairs
+IN_MEMORY = 1 << 20  # pairs; a file of the spool holds as many
 MOST_FILES = 256
 
 
 def by_later(
-    records: Callable[[], Iterable[Records]], size: int, spool: Path | None = None, in_memory: int = IN_MEMORY
+    records: Callable[[], Iterable[Records]], size: int, spool: Path | None = None
 ) -> Iterator[tuple[int, Records]]:
     """Give each place that is the later one of a pair, ascending, with its pairs in the order they came.
 
@@ -31,11 +32,11 @@ def by_later(
     for part in records():
         counts += np.bincount(part["later"], minlength=size)
     total = int(counts.sum())
-    if total <= in_memory:
+    if total <= IN_MEMORY:
         parts = list(records())
         yield from _grouped(np.concatenate(parts)) if total else ()
         return
-    file_of = (np.cumsum(counts) - 1) // max(in_memory, -(-total // MOST_FILES))
+    file_of = (np.cumsum(counts) - 1) // max(IN_MEMORY, -(-total // MOST_FILES))
     with ExitStack() as stack:
         files = [stack.enter_context(TemporaryFile(dir=spool)) for _ in range(int(file_of[-1]) + 1)]
         dtype = _spread(records(), file_of, files)
@@ -66,5 +67,5 @@ def _grouped(found: Records) -> Iterator[tuple[int, Records]]:
     found = found[np.argsort(found["later"], kind="stable")]
     later = found["later"]
     begins = np.flatnonzero(np.diff(later, prepend=-1))
-    for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(found)], strict=True):
+    for begin, end in pairwise([*begins.tolist(), len(found)]):
         yield int(later[begin]), found[begin:end]

@@ -45,6 +45,11 @@ class Known:
         at = np.flatnonzero(self.was[rows] < 0)
         return slice(rows.start + int(at[0]), rows.start + int(at[-1]) + 1) if len(at) else slice(0, 0)
 
+    def count(self, rows: slice) -> int:
+        """Count the pairs to look through for these rows."""
+        there = self.was[rows][self.was[rows] >= 0]
+        return int(self.begins[there[-1] + 1] - self.begins[there[0]]) if len(there) else 0
+
     def of(self, rows: slice) -> Pairs:
         """Give the known pairs whose left row is one of these, in the numbers of now, sorted as ever."""
         there = self.was[rows][self.was[rows] >= 0]

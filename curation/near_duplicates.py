@@ -453,10 +453,15 @@ def _write(stage: Stage, settings: Settings, rows: Rows, report: Report, began: 
     clusters = _clusters(rows, RunEdges.of(stage.workspace, stage.run_id))
     report["clusters"] = int(clusters.max()) + 1 if len(clusters) else 0
     edges = RunEdges.of(stage.workspace, stage.run_id, settings.low)
+    with stage.db.reading() as connection:
+        said = Said.of(connection, settings)
+    case = Case.of(settings, rows, edges, said)
+    decisions = case.decide(settings.budget, spool=stage.workspace.pairs)
     with stage.finishing() as connection:
-        rescued = store.rescued(connection, STAGE)
-        case = Case.of(connection, settings, rows, edges, rescued)
-        decisions = case.decide(settings.budget, spool=stage.workspace.pairs)
+        now = Said.of(connection, settings)
+        if now != said:  # somebody voted meanwhile; decided before, so that a vote need not wait for long
+            case = Case.of(settings, rows, edges, now)
+            decisions = case.decide(settings.budget, spool=stage.workspace.pairs)
         found = case.written(decisions, clusters)
         store.keep_all(connection, stage.run_id, found.outcomes, found.rejections)
         store.keep_pairs(connection, stage.run_id, found.pairs)
@@ -511,6 +516,20 @@ class ById:
         return Piece(numbers, left, right, found["cosine"], found["zone"])
 
 
+@dataclass(frozen=True)
+class Said:
+    """What people settled that bears on pairs, by content."""
+
+    verdicts: Mapping[frozenset[str], tuple[str, str | None]]
+    argued: Collection[frozenset[str]]  # people disagree
+    rescued: Mapping[int, str]  # seq -> who put the row back
+
+    @classmethod
+    def of(cls, connection: Connection, settings: Settings) -> "Said":
+        argued = disputed_pairs(connection) if settings.asks else set()  # presets ask nothing
+        return cls(settled_pairs(connection), argued, store.rescued(connection, STAGE))
+
+
 @dataclass
 class Case:
     """Rows and pairs to decide on: a whole run, or the clusters that a verdict touched."""
@@ -519,32 +538,28 @@ class Case:
     rows: Rows
     edges: RunEdges
     rulings: dict[int, Ruling]
-    rescued: dict[int, str]  # seq -> who put the row back
+    rescued: Collection[int]  # seqs
     disputed: set[int]  # pairs on which people disagree
     _read: dict[int, Any] = field(default_factory=dict)  # pairs that are told about, by number
 
     @classmethod
-    def of(
-        cls, connection: Connection, settings: Settings, rows: Rows, edges: RunEdges, rescued: dict[int, str]
-    ) -> "Case":
+    def of(cls, settings: Settings, rows: Rows, edges: RunEdges, said: Said) -> "Case":
         """Bring together what people have settled about any of these pairs, in this run or earlier."""
-        verdicts = settled_pairs(connection)
-        argued = disputed_pairs(connection) if settings.asks else set()  # presets ask nothing
         rulings: dict[int, Ruling] = {}
         disputed: set[int] = set()
-        if verdicts or argued:
-            known = {hash for pair in (*verdicts, *argued) for hash in pair}
+        if said.verdicts or said.argued:
+            known = {hash for pair in (*said.verdicts, *said.argued) for hash in pair}
             is_known = np.array([hash in known for hash in rows.content])
             for numbers, found in edges.pieces():
                 left, right = rows.by_number(found["left"]), rows.by_number(found["right"])
                 for at in np.flatnonzero(is_known[left] & is_known[right]):
                     hashes = rows.content[left[at]], rows.content[right[at]]
-                    verdict = verdicts.get(frozenset(hashes))
+                    verdict = said.verdicts.get(frozenset(hashes))
                     if verdict is not None:
                         rulings[int(numbers[at])] = _ruling(verdict, hashes[0])
-                    elif frozenset(hashes) in argued:
+                    elif frozenset(hashes) in said.argued:
                         disputed.add(int(numbers[at]))
-        return cls(settings, rows, edges, rulings, rescued, disputed)
+        return cls(settings, rows, edges, rulings, said.rescued, disputed)
 
     def decide(
         self, budget: int, open_pairs: str = "ask",
@@ -719,7 +734,7 @@ def redecide(connection: Connection, workspace: Workspace, seqs: Sequence[int]) 
     settings = settings_of(run)
     rows = rows_of(connection, settings, members)
     edges = RunEdges.of(workspace, run.id, settings.low, rows.seqs)
-    case = Case.of(connection, settings, rows, edges, store.rescued(connection, STAGE))
+    case = Case.of(settings, rows, edges, Said.of(connection, settings))
     asked = [item for item in reviews.asked_items(connection) if item.kind == STAGE]
     decisions = case.decide(
         max(0, settings.budget - len(asked)),
@@ -743,7 +758,7 @@ def item_of_pair(
         return None
     members = [row for row in store.outcomes_in(connection, run.id) if row.seq in (one, other)]
     rows = rows_of(connection, settings, members)
-    case = Case.of(connection, settings, rows, edges, {})
+    case = Case.of(settings, rows, edges, Said.of(connection, settings))
     case.read(found)
     return case.item(found[0], 0)
 
@@ -805,7 +820,7 @@ def fates_with_open_kept(
     settings = settings_of(run)
     rows = rows_of(connection, settings, outcomes)
     edges = RunEdges.of(workspace, run.id, settings.low)
-    case = Case.of(connection, settings, rows, edges, store.rescued(connection, STAGE))
+    case = Case.of(settings, rows, edges, Said.of(connection, settings))
     pending = frozenset(int(row.seq) for row in outcomes if row.state == "pending")
     decisions = case.decide(0, "keep", pending=pending, spool=workspace.pairs)
     found = case.written(decisions, np.full(len(rows.ids), -1))

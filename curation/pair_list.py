@@ -1,5 +1,6 @@
 """A list of pairs on the disk: pairs.npy, made of one part for each block of rows."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,8 @@ def length_of(file: Path) -> int | None:
     return npy_pieces.length_of(file, PAIR)
 
 
-def keep_part(folder: Path, number: int, pairs: Pairs) -> None:
-    with atomic_write(part_file(folder, number)) as file:
-        np.save(file, pairs, allow_pickle=False)
+def keep_part(folder: Path, number: int, found: Iterable[Pairs]) -> None:
+    npy_pieces.write_pieces(part_file(folder, number), PAIR, found)
 
 
 def keep_whole(folder: Path, pairs: Pairs) -> Pairs:

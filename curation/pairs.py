@@ -5,6 +5,7 @@ pair (curation/pair_screen.py) proposes, and every proposal is computed again in
 """
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -29,11 +30,16 @@ MARGIN = 1e-4  # a float32 product of unit vectors of d numbers errs by at most 
 ROUNDING = 1e-6  # cosines this near a floor are computed again: the list holds them in float32
 CHUNK = 128  # pairs verified at a time: 2 x 0.4 MB in float64 stay in the cache, too
 AT_ONCE = 1 << 16  # pairs verified between two looks whether to stop: a tenth of a second
+MOST = 1 << 21  # pairs of a strip held at once: 25 MB, four times over while they are sorted
 DENSE = 0.01  # share of a tile from which one product is quicker than a pair at a time
 
 
 class Stopped(Exception):
     """The search was given up by its owner."""
+
+
+class TooMany(Exception):
+    """Rows have more pairs than memory should hold: fewer rows at a time."""
 
 
 def exact_cosines(vectors: Vectors, left: Numbers, right: Numbers) -> npt.NDArray[np.float64]:
@@ -94,21 +100,31 @@ class Search:
         """Keep the libraries beneath from using threads of their own."""
         return nullcontext() if self.screen is None else self.screen.alone()
 
-    def block(self, start: int) -> Pairs:
-        """Give the pairs whose left row is in [start, start + ROWS), sorted by left, then right."""
+    def block(self, start: int) -> Iterator[Pairs]:
+        """Give the pairs whose left row is in [start, start + ROWS), by left, then right, in pieces."""
         beyond = min(start + ROWS, len(self.vectors))
-        firsts = range(start, beyond, STRIP)
-        return np.concatenate([self._strip(slice(one, min(one + STRIP, beyond))) for one in firsts])
+        rows = STRIP
+        while start < beyond:
+            try:
+                yield self._strip(slice(start, min(start + rows, beyond)))
+            except TooMany:
+                rows = max(1, rows // 8)
+            else:
+                start += rows
 
     def _strip(self, rows: slice) -> Pairs:
+        """Raises TooMany when memory should not hold the pairs of so many rows."""
+        most = MOST if rows.stop - rows.start > 1 else sys.maxsize  # one row cannot be cut
+        if self.known is not None and self.known.count(rows) > most:
+            raise TooMany
         known = None if self.known is None else self.known.of(rows)
         names = None if known is None else self._names(known["left"], known["right"])
-        tiles = []
+        tiles: list[Pairs] = []
         for first in range(rows.start, len(self.vectors), COLUMNS):
             self._look_up()
             columns = self._unknown(rows, slice(first, min(first + COLUMNS, len(self.vectors))))
             if columns.start < columns.stop:
-                tiles.append(self._tile(rows, columns, names))
+                tiles.append(self._tile(rows, columns, names, most - sum(map(len, tiles))))
         if known is not None:
             tiles.append(self._at_floor(known))
         whole = np.concatenate(tiles)
@@ -140,8 +156,11 @@ class Search:
         if self._is_stopped.is_set():
             raise Stopped
 
-    def _tile(self, rows: slice, columns: slice, known: npt.NDArray[np.int64] | None) -> Pairs:
-        left, right = self._places(self._tiles.hits(rows, columns), rows, columns)
+    def _tile(self, rows: slice, columns: slice, known: npt.NDArray[np.int64] | None, most: int) -> Pairs:
+        hits = self._tiles.hits(rows, columns)
+        if np.count_nonzero(hits) > most:
+            raise TooMany
+        left, right = self._places(hits, rows, columns)
         if known is not None:
             is_new = ~np.isin(self._names(left, right), known, assume_unique=True)
             left, right = left[is_new], right[is_new]
@@ -207,8 +226,7 @@ def search_pairs(
         folder.mkdir(parents=True, exist_ok=True)
         starts = range(0, len(vectors), ROWS)
         missing = [start for start in starts if length_of(part_file(folder, start // ROWS)) is None]
-        for start, block in _blocks(vectors, floor, missing, progress, known):
-            keep_part(folder, start // ROWS, block)
+        _find(vectors, floor, missing, folder, progress, known)
         join(folder, len(starts))
         progress("comparing rows", len(vectors), len(vectors))
     for part in folder.glob("part-*.npy"):  # joined; here rather than in `join`, so that a kill leaves none
@@ -219,34 +237,35 @@ def search_pairs(
     return pairs
 
 
-def _blocks(
-    vectors: Vectors, floor: float, starts: Sequence[int], progress: Progress, known: Known | None
-) -> Iterator[tuple[int, Pairs]]:
-    """Compute blocks in threads; gives them in order. No more than one a thread waits to be taken."""
+def _find(
+    vectors: Vectors, floor: float, starts: Sequence[int], folder: Path, progress: Progress,
+    known: Known | None,
+) -> None:  # fmt: skip
+    """Compute blocks in threads, each of which keeps what it finds."""
     if not starts:
         return
     progress("comparing rows", starts[0], len(vectors))
     search = Search(vectors, floor, known)
     threads = os.cpu_count() or 1
-    under_way: deque[tuple[int, Future[Pairs]]] = deque()
+    under_way: deque[tuple[int, Future[None]]] = deque()
     with search.alone(), ThreadPoolExecutor(threads, "pairs") as pool:
         try:
             for start in starts:
-                under_way.append((start, pool.submit(pairs_of_block, search, start)))
+                under_way.append((start, pool.submit(keep_block, search, start, folder)))
                 if len(under_way) > threads:
-                    yield _next(under_way, progress, len(vectors))
+                    _next(under_way, progress, len(vectors))
             while under_way:
-                yield _next(under_way, progress, len(vectors))
+                _next(under_way, progress, len(vectors))
         finally:
-            search.stop()  # whoever took no more blocks wants none
+            search.stop()  # whoever waits for no more blocks wants none
 
 
-def _next(under_way: "deque[tuple[int, Future[Pairs]]]", progress: Progress, total: int) -> tuple[int, Pairs]:
+def _next(under_way: "deque[tuple[int, Future[None]]]", progress: Progress, total: int) -> None:
     start, future = under_way.popleft()
     progress("comparing rows", start, total)
-    return start, future.result()
+    future.result()
 
 
-def pairs_of_block(search: Search, start: int) -> Pairs:
-    """Give the pairs whose left row is in [start, start + ROWS), sorted by left, then right."""
-    return search.block(start)
+def keep_block(search: Search, start: int, folder: Path) -> None:
+    """Keep the pairs whose left row is in [start, start + ROWS)."""
+    keep_part(folder, start // ROWS, search.block(start))

@@ -15,6 +15,7 @@ from curation.clean import clean
 from curation.errors import DamagedWorkspace, WrongInput
 from curation.near_duplicates import PRESETS, STAGE, Settings, near_duplicates
 from curation.records import Sample
+from curation.run_edges import edges_file
 from curation.store import decisions, reviews, runs, samples
 from curation.workspace import Workspace
 
@@ -707,7 +708,7 @@ def test_any_votes_in_any_order_come_to_what_a_full_run_gives(asked: Workspace, 
 
 @pytest.mark.parametrize("harm", ["lost", "cut short", "empty"])
 def test_a_run_that_lost_its_pairs_refuses_votes_until_it_runs_again(asked: Workspace, harm: str):
-    before, file = states(asked), step.edges_file(asked, current(asked).id)
+    before, file = states(asked), edges_file(asked, current(asked).id)
     whole = file.read_bytes()
     file.unlink()
     if harm != "lost":
