@@ -67,11 +67,11 @@ def compared_by_drafts(
     cache = VectorCache(workspace.embeddings / draft.hash)
     before = 0
 
-    def search(vectors: Vectors, lowest: float) -> Pairs:
+    def search(vectors: Vectors, lowest: float) -> Path:
         nonlocal before
         place = folder_name(draft.hash, lowest, texts.keys)
-        found, before = _searched(workspace, draft, texts.keys, vectors, lowest, place, progress)
-        return found
+        _, before = _searched(workspace, draft, texts.keys, vectors, lowest, place, progress)
+        return workspace.pairs / place / "pairs.npy"
 
     exact_cache = VectorCache(workspace.embeddings / exact.hash)
     said = draft_vectors.drafted(texts, draft, exact, (cache, exact_cache), edges, search, progress)

@@ -8,13 +8,15 @@ section 2: 0.0019 at most on 700 texts). What the pairs embedded again show is h
 were worse widen it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from curation.embedding import Embedder, TextRef, VectorCache, Vectors, embed_missing
+from curation.npy_pieces import pieces
 from curation.pair_list import PAIR, Pairs
 from curation.pairs import exact_cosines
 from curation.stage import Progress
@@ -23,14 +25,14 @@ SAMPLE = 256  # rows whose drafts are held against float32: 32,640 cosines
 DOUBLED = 2.0
 LEAST = 5e-4  # a band is at least so wide: a sample of a few rows shows little
 
-Search = Callable[[Vectors, float], Pairs]  # every pair of these vectors from a cosine on
+Search = Callable[[Vectors, float], Path]  # lists every pair of these vectors from a cosine on
 
 
 @dataclass(frozen=True)
 class Drafted:
     """What came of drafts."""
 
-    pairs: Pairs
+    pairs: Iterator[Pairs]  # in order, a piece at a time
     vectors: Vectors  # float32 for the rows of pairs near an edge, drafts for the others
     band: float  # error of a cosine that was allowed for
     rechecked: int  # rows embedded in float32
@@ -63,22 +65,45 @@ def drafted(
     band = _measured(texts, exact, exact_cache, vectors, progress)
     while True:
         proposed = search(vectors, max(0.0, floor - band))
-        near = np.zeros(len(proposed), dtype=bool)
-        for edge in edges:
-            near |= np.abs(proposed["cosine"] - edge) <= band
-        rows = np.unique(np.concatenate([proposed["left"][near], proposed["right"][near]]))
+        rows = _rows(_near(proposed, edges, band), len(vectors))
         mixed = _with_exact(texts, exact, exact_cache, vectors, rows, progress)
-        cosines = exact_cosines(mixed, proposed["left"], proposed["right"])
-        seen = float(np.abs(cosines - proposed["cosine"])[near].max(initial=0.0))
+        seen = max(
+            (float(np.abs(_cosines(mixed, near) - near["cosine"]).max(initial=0.0))
+             for near in _near(proposed, edges, band)), default=0.0,
+        )  # fmt: skip
         if seen <= band:
-            break
+            return Drafted(_from(proposed, mixed, floor), mixed, band, len(rows))
         band = DOUBLED * seen  # the sample was too kind
-    keep = cosines >= floor
-    pairs = np.empty(int(keep.sum()), dtype=PAIR)
-    pairs["left"], pairs["right"], pairs["cosine"] = (
-        proposed["left"][keep], proposed["right"][keep], cosines[keep],
-    )  # fmt: skip
-    return Drafted(pairs, mixed, band, len(rows))
+
+
+def _near(proposed: Path, edges: Sequence[float], band: float) -> Iterator[Pairs]:
+    """Give the pairs within the band of an edge."""
+    for _, found in pieces(proposed, PAIR):
+        near = np.zeros(len(found), dtype=bool)
+        for edge in edges:
+            near |= np.abs(found["cosine"] - edge) <= band
+        yield found[near]
+
+
+def _rows(found: Iterable[Pairs], size: int) -> npt.NDArray[np.int64]:
+    is_there = np.zeros(size, dtype=bool)
+    for pairs in found:
+        is_there[pairs["left"]] = is_there[pairs["right"]] = True
+    return np.flatnonzero(is_there)
+
+
+def _cosines(vectors: Vectors, pairs: Pairs) -> npt.NDArray[np.float64]:
+    return exact_cosines(vectors, pairs["left"], pairs["right"])
+
+
+def _from(proposed: Path, vectors: Vectors, floor: float) -> Iterator[Pairs]:
+    """Give the pairs that these vectors have from a floor on, a piece at a time."""
+    for _, found in pieces(proposed, PAIR):
+        cosines = _cosines(vectors, found)
+        keep = cosines >= floor
+        pairs: Pairs = found[keep]
+        pairs["cosine"] = cosines[keep]
+        yield pairs
 
 
 def _measured(
@@ -94,7 +119,7 @@ def _measured(
 
 
 def _with_exact(
-    texts: Texts, exact: Embedder, cache: VectorCache, vectors: Vectors, rows: npt.NDArray[np.int32],
+    texts: Texts, exact: Embedder, cache: VectorCache, vectors: Vectors, rows: npt.NDArray[np.int64],
     progress: Progress,
 ) -> Vectors:  # fmt: skip
     refs = [texts.refs[row] for row in rows.tolist()]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.atomic import atomic_write
-from curation.pair_list import PAIR, Numbers, Pairs, length_of
+from curation.pair_list import PAIR, Numbers, Pairs, length_of, mapped
 
 KEY = "V16"  # what `embedding.key_of` gives
 LEAST = 0.1  # share of the rows that a list must know to be worth taking over
@@ -147,10 +147,7 @@ def _counted(keys: npt.NDArray[np.void]) -> list[tuple[bytes, int]]:
 
 
 def _opened(folder: Path, floor: float, now: Numbers, was: Numbers) -> Known:
-    whole = folder / "pairs.npy"
-    pairs: Pairs = np.empty(0, PAIR)
-    if length_of(whole):  # a file without pairs cannot be mapped
-        pairs = np.load(whole, mmap_mode="r", allow_pickle=False)
+    pairs = mapped(folder)
     counts = np.zeros(len(now) + 1, np.int64)
     for start in range(0, len(pairs), AT_ONCE):
         counts[1:] += np.bincount(pairs["left"][start : start + AT_ONCE], minlength=len(now))

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from curation import npy_pieces
-from curation.atomic import atomic_write
 from curation.errors import DamagedWorkspace
 
 PAIR = np.dtype([("left", "<i4"), ("right", "<i4"), ("cosine", "<f4")])
@@ -28,14 +27,19 @@ def keep_part(folder: Path, number: int, found: Iterable[Pairs]) -> None:
     npy_pieces.write_pieces(part_file(folder, number), PAIR, found)
 
 
-def keep_whole(folder: Path, pairs: Pairs) -> Pairs:
+def keep_whole(folder: Path, found: Iterable[Pairs]) -> Pairs:
     """Keep a whole list, sorted by left, then right; gives it as a read-only memory map."""
-    with atomic_write(folder / "pairs.npy") as file:
-        np.save(file, pairs, allow_pickle=False)
-    if not len(pairs):  # a file without pairs cannot be mapped
-        return pairs
-    kept: Pairs = np.load(folder / "pairs.npy", mmap_mode="r", allow_pickle=False)
-    return kept
+    npy_pieces.write_pieces(folder / "pairs.npy", PAIR, found)
+    return mapped(folder)
+
+
+def mapped(folder: Path) -> Pairs:
+    """Give a whole list as a read-only memory map. Raises OSError or ValueError when there is none."""
+    whole = folder / "pairs.npy"
+    if not length_of(whole):  # a file without pairs cannot be mapped
+        return np.empty(0, dtype=PAIR)
+    pairs: Pairs = np.load(whole, mmap_mode="r", allow_pickle=False)
+    return pairs
 
 
 def join(folder: Path, parts: int) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from curation.embedding import Vectors
 from curation.known_pairs import Known
-from curation.pair_list import PAIR, Numbers, Pairs, join, keep_part, length_of, part_file
+from curation.pair_list import PAIR, Numbers, Pairs, join, keep_part, length_of, mapped, part_file
 from curation.pair_screen import Tile
 from curation.screen_choice import quickest_screen
 from curation.stage import Progress
@@ -231,10 +231,7 @@ def search_pairs(
         progress("comparing rows", len(vectors), len(vectors))
     for part in folder.glob("part-*.npy"):  # joined; here rather than in `join`, so that a kill leaves none
         part.unlink()
-    if not length_of(whole):  # a file without pairs cannot be mapped
-        return np.empty(0, dtype=PAIR)
-    pairs: Pairs = np.load(whole, mmap_mode="r", allow_pickle=False)
-    return pairs
+    return mapped(folder)
 
 
 def _find(

@@ -28,7 +28,7 @@ from tests.big_workspace import build
 from tests.test_keepers import Case, cases
 
 THREE = np.dtype([("later", "<i4"), ("earlier", "<i4"), ("number", "<i8")])
-MOST_KB = 500 * 1024
+MOST_KB = 350 * 1024
 MANY = settings(deadline=None, max_examples=60)
 
 
