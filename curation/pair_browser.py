@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from curation import near_duplicates, pair_facts, second_opinions
 from curation.errors import DamagedWorkspace, WrongInput
-from curation.npy_pieces import pieces
+from curation.npy_pieces import AT_ONCE, pieces
 from curation.pair_facts import KINDS, Facts
 from curation.pair_list import PAIR, Pairs
 from curation.pair_tables import (
@@ -95,12 +95,18 @@ class Only:
 ANY = Only()
 
 
-class Picked(NamedTuple):
-    """Pairs by the places of their rows in the run, most alike first."""
+DECIDED = np.dtype([("left", "<i4"), ("right", "<i4"), ("cosine", "<f8")])
 
-    left: npt.NDArray[Any]
-    right: npt.NDArray[Any]
-    cosine: npt.NDArray[Any]
+
+class Picked(NamedTuple):
+    """Some pairs of a list, by the places of their rows in the run."""
+
+    numbers: npt.NDArray[Any]  # in the list, most alike first
+    pairs: Pairs
+
+    def page(self, order: str, offset: int, size: int) -> Pairs:
+        turn = slice(None) if order == "most" else slice(None, None, -1)
+        return np.asarray(self.pairs[self.numbers[turn][offset : offset + size]])
 
 
 class PairBrowser:
@@ -265,7 +271,7 @@ class PairBrowser:
     def count(self, low: float, high: float = 1.0, decision: str | None = None, only: Only = ANY) -> int:
         """Count the pairs with low <= cosine < high; high = 1 takes in all from low on."""
         if only:
-            return len(self._picked(low, high, decision, only).cosine)
+            return len(self._picked(low, high, decision, only).numbers)
         low, high, decision = self._range(low, high, decision)
         if decision is None:
             return max(0, self._at_least(low) - self._at_least(high))
@@ -308,22 +314,30 @@ class PairBrowser:
             return known[1]
         low, high, decision = self._range(low, high, decision)
         if decision is None:
-            begin, end = self._at_least(high), self._at_least(low)
-            found = self.pairs[self.order[begin : max(begin, end)]]
-            picked = Picked(found["left"], found["right"], found["cosine"])
+            picked = self._stored(low, high, only)
         else:
             with self._db.reading() as connection:
                 rows = pair_rows.all_decided(connection, self.run_id, decision, low, high)
-            ends = np.array([(row.left_seq, row.right_seq) for row in rows], dtype=np.int64).reshape(-1, 2)
-            left, right = np.searchsorted(self.seqs, ends.T)
-            picked = Picked(left, right, np.array([row.cosine for row in rows]))
-        keep = self._are_wanted(picked, only)
-        picked = Picked(*(column[keep] for column in picked))
+            found = np.empty(len(rows), dtype=DECIDED)
+            found["left"] = np.searchsorted(self.seqs, [row.left_seq for row in rows])
+            found["right"] = np.searchsorted(self.seqs, [row.right_seq for row in rows])
+            found["cosine"] = [row.cosine for row in rows]
+            picked = Picked(np.flatnonzero(self._are_wanted(found, only)), found)
         self._found = (key, picked)
         return picked
 
-    def _are_wanted(self, picked: Picked, only: Only) -> npt.NDArray[np.bool_]:
-        left, right = self.facts.rows[picked.left], self.facts.rows[picked.right]
+    def _stored(self, low: float, high: float, only: Only) -> Picked:
+        """Give wanted pairs of the list: looked through as it lies on the disk, then put in order."""
+        keep = np.empty(len(self.pairs), dtype=bool)
+        for start, found in pieces(self._list, PAIR):
+            keep[start : start + len(found)] = self._are_wanted(found, only)
+        numbers = self.order[self._at_least(high) : self._at_least(low)]
+        parts = (numbers[start : start + AT_ONCE] for start in range(0, len(numbers), AT_ONCE))
+        wanted = [part[keep[part]] for part in parts]
+        return Picked(np.concatenate(wanted or [np.empty(0, np.int32)]), self.pairs)
+
+    def _are_wanted(self, found: Pairs, only: Only) -> npt.NDArray[np.bool_]:
+        left, right = self.facts.rows[found["left"]], self.facts.rows[found["right"]]
         keep = np.ones(len(left), dtype=bool)
         code = {kind: _place_in(self.facts.words[kind], getattr(only, kind)) for kind in KINDS}
         for kind in ("method", "language"):
@@ -339,11 +353,8 @@ class PairBrowser:
         return keep
 
     def _picked_page(self, picked: Picked, order: str, offset: int, size: int) -> list[PairLine]:
-        turn = slice(None) if order == "most" else slice(None, None, -1)
-        left, right, cosine = (column[turn][offset : offset + size] for column in picked)
-        ends = list(zip(self.seqs[left].tolist(), self.seqs[right].tolist(), strict=True))
         with self._db.reading() as connection:
-            return self._described(connection, ends, cosine.tolist())
+            return self._lines(connection, picked.page(order, offset, size))
 
     def _range(self, low: float, high: float, decision: str | None) -> tuple[float, float, str | None]:
         if decision == NOT_DECIDING:
