@@ -28,7 +28,7 @@ STRIP = 1024  # rows of a tile
 COLUMNS = 4096  # rows met at a time: fewer, larger tiles, since threads wait for each other between them
 MARGIN = 1e-4  # a float32 product of unit vectors of d numbers errs by at most d x 2^-24: 2.3e-5 for d = 384
 ROUNDING = 1e-6  # cosines this near a floor are computed again: the list holds them in float32
-CHUNK = 128  # pairs verified at a time: 2 x 0.4 MB in float64 stay in the cache, too
+CHUNK = 2048  # pairs looked at closely at a time: fewer calls to numpy, for which threads wait
 AT_ONCE = 1 << 16  # pairs verified between two looks whether to stop: a tenth of a second
 MOST = 1 << 21  # pairs of a strip held at once: 25 MB, four times over while they are sorted
 DENSE = 0.01  # share of a tile from which one product is quicker than a pair at a time
@@ -65,13 +65,17 @@ def _cosines(
     result = np.empty(len(left), dtype=np.float64)
     for start in range(0, len(left), CHUNK):
         one, other = left[start : start + CHUNK], right[start : start + CHUNK]
-        # Widened first: a sum in float64 over float32 would depend on where numpy's buffers end.
-        a, b = vectors[one].astype(np.float64), vectors[other].astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            result[start : start + CHUNK] = np.einsum("ij,ij->i", a, b) / np.sqrt(
-                squares[one] * squares[other]
-            )
+        lengths = squares[one] * squares[other]
+        result[start : start + CHUNK] = _cosines_of(vectors[one], vectors[other], lengths)
     return result
+
+
+def _cosines_of(one: Vectors, other: Vectors, lengths: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """`lengths`: the products of the squares of theirs."""
+    # Widened first: a sum in float64 over float32 would depend on where numpy's buffers end.
+    dots = np.einsum("ij,ij->i", one.astype(np.float64), other.astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(dots / np.sqrt(lengths))
 
 
 class Search:
@@ -157,19 +161,20 @@ class Search:
             raise Stopped
 
     def _tile(self, rows: slice, columns: slice, known: npt.NDArray[np.int64] | None, most: int) -> Pairs:
-        hits = self._tiles.hits(rows, columns)
-        if np.count_nonzero(hits) > most:
+        left, right = (places.astype(np.int32) for places in self._tiles.hits(rows, columns))
+        if len(left) > most:
             raise TooMany
-        left, right = self._places(hits, rows, columns)
+        if columns.start < rows.stop:
+            later = right > left
+            left, right = left[later], right[later]
         if known is not None:
             is_new = ~np.isin(self._names(left, right), known, assume_unique=True)
             left, right = left[is_new], right[is_new]
         if len(left) > DENSE * (rows.stop - rows.start) * (columns.stop - columns.start):
             product = self.vectors[rows] @ self.vectors[columns].T
             near = product[left - rows.start, right - columns.start] >= self.floor - MARGIN
-        else:
-            near = self._near(left, right)
-        return self._verified(left[near], right[near])
+            return self._verified(left[near], right[near])
+        return self._looked_at(left, right)
 
     @property
     def _tiles(self) -> Tile:
@@ -179,25 +184,23 @@ class Search:
         tile: Tile = self._own.tile
         return tile
 
-    @staticmethod
-    def _places(hits: npt.NDArray[np.bool_], rows: slice, columns: slice) -> tuple[Numbers, Numbers]:
-        """Give the pairs of rows of a tile's hits, the upper triangle only."""
-        at = np.flatnonzero(hits)
-        left = (at // hits.shape[1] + rows.start).astype(np.int32)
-        right = (at % hits.shape[1] + columns.start).astype(np.int32)
-        if columns.start >= rows.stop:
-            return left, right
-        later = right > left
-        return left[later], right[later]
-
-    def _near(self, left: Numbers, right: Numbers) -> npt.NDArray[np.bool_]:
-        """Say which pairs are near enough in float32, which is half as long as float64."""
-        near = np.empty(len(left), np.bool_)
+    def _looked_at(self, left: Numbers, right: Numbers) -> Pairs:
+        """Leave of a few pairs those at the floor: in float32 first, which is half as long as float64."""
+        found: Pairs = np.empty(len(left), dtype=PAIR)
+        size = 0
         for start in range(0, len(left), CHUNK):
-            part = slice(start, start + CHUNK)
-            dots = np.einsum("ij,ij->i", self.vectors[left[part]], self.vectors[right[part]])
-            near[part] = dots >= self.floor - MARGIN
-        return near
+            one, other = left[start : start + CHUNK], right[start : start + CHUNK]
+            a, b = np.take(self.vectors, one, axis=0), np.take(self.vectors, other, axis=0)
+            near = np.flatnonzero(np.einsum("ij,ij->i", a, b) >= self.floor - MARGIN)
+            one, other = one[near], other[near]
+            cosine = _cosines_of(
+                np.take(a, near, axis=0), np.take(b, near, axis=0), self.squares[one] * self.squares[other]
+            )
+            keep = np.flatnonzero(cosine >= self.floor)
+            part = found[size : size + len(keep)]
+            part["left"], part["right"], part["cosine"] = one[keep], other[keep], cosine[keep]
+            size += len(keep)
+        return found[:size]
 
     def _verified(self, left: Numbers, right: Numbers) -> Pairs:
         found = []

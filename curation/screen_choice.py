@@ -35,7 +35,10 @@ def quickest_screen(vectors: Floats, floor: float, rows: int, columns: int) -> S
 
 
 def quickest_first(rows: int, columns: int) -> list[str]:
-    """Order the bounds by the seconds that a tile of made-up rows takes here, one thread each."""
+    """Order the bounds by the seconds that a tile of made-up rows takes here, one thread each.
+
+    Columns stand first in it, as in `pair_screen.Tile`.
+    """
     import torch
 
     from curation.bf16_screen import HalfScreen
@@ -53,12 +56,12 @@ def quickest_first(rows: int, columns: int) -> list[str]:
 
 def _seconds(screen: Screen, rows: int, columns: int) -> float:
     """Time a product and the look at it, at best of some."""
-    out, hits = np.empty((rows, columns), screen.dtype), np.empty((rows, columns), np.bool_)
+    out, hits = np.empty((columns, rows), screen.dtype), np.empty((columns, rows), np.bool_)
     taken = []
     with screen.alone():
         for start in range(0, ROUNDS * columns, columns):
             began = time.perf_counter()
-            product = screen.product(slice(0, rows), slice(start, start + columns), out)
+            product = screen.product(slice(rows + start, rows + start + columns), slice(0, rows), out)
             np.greater_equal(product, screen.least, out=hits)
             taken.append(time.perf_counter() - began)
     return min(taken)
