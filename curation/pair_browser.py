@@ -550,8 +550,8 @@ def _mapped(file: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 
 def _too_old(run: Row[Any]) -> DamagedWorkspace:
     return DamagedWorkspace(
-        f"Run {run.id} was made by a Winnow without these tables of pairs; "
-        "run `python -m curation near-duplicates` again"
+        f"Run {run.id} was made by an older Winnow, which noted less of pairs. Run near-duplicates again: "
+        "texts and pairs are not computed again, and verdicts hold"
     )
 
 

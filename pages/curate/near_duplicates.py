@@ -705,16 +705,17 @@ def _by_source(browser: PairBrowser, threshold: float) -> None:
         "A click opens the pairs of the two."
     )
     share = matrix.repeated / np.maximum(matrix.rows, 1)[:, None]
+    columns = _columns(matrix)  # not by the names of sources: one may be called "Rows"
     table = ui.frame(
         {"Source": list(matrix.sources), "Rows": matrix.rows.tolist()}
-        | {f"{ui.revealed(name)}": share[:, n].tolist() for n, name in enumerate(matrix.sources)}
+        | {column: share[:, n].tolist() for n, column in enumerate(columns)}
     )
     config = {
-        ui.revealed(name): st.column_config.NumberColumn(format="percent", width="small")
-        for name in matrix.sources
+        column: st.column_config.NumberColumn(ui.revealed(name), format="percent", width="small")
+        for column, name in zip(columns, matrix.sources, strict=True)
     }
     event = st.dataframe(
-        table.style.map(_shade, subset=[ui.revealed(name) for name in matrix.sources]),
+        table.style.map(_shade, subset=columns),
         hide_index=True,
         on_select="rerun",
         selection_mode="single-cell",
@@ -722,6 +723,10 @@ def _by_source(browser: PairBrowser, threshold: float) -> None:
         column_config={"Rows": st.column_config.NumberColumn(format="localized", width="small"), **config},
     )
     _open_cell(event, matrix)
+
+
+def _columns(matrix: Any) -> list[str]:
+    return [f"source {number}" for number in range(len(matrix.sources))]
 
 
 def _shade(share: float) -> str:
@@ -733,10 +738,9 @@ def _open_cell(event: Any, matrix: Any) -> None:
     if not cells:
         return
     row, column = cells[0]
-    revealed = [ui.revealed(name) for name in matrix.sources]
-    if column not in revealed:
+    if column not in _columns(matrix):
         return
-    one, other = matrix.sources[row], matrix.sources[revealed.index(column)]
+    one, other = matrix.sources[row], matrix.sources[_columns(matrix).index(column)]
     if REST in (one, other):
         return
     ui.set_query((*PAGING, "bin"), view="Pairs", source=one, against=other)
