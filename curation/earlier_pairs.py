@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 Records = npt.NDArray[np.void]
 IN_MEMORY = 1 << 20  # pairs; a file of the spool holds as many
-MOST_FILES = 256
+MOST_FILES = 128  # open at once; macOS allows a process 256
 
 
 def by_later(

@@ -124,7 +124,7 @@ def write_tables(
 ) -> None:  # fmt: skip
     """Work out and keep the tables of a run. Raises OSError when the disk is full.
 
-    Memory: about 130 bytes a row and step, and 100 MB; on the disk 10 to 22 bytes a pair meanwhile.
+    Memory: about 20 bytes a row and step, and 100 MB; on the disk 10 to 16 bytes a pair meanwhile.
     """
     place, size = pairs_folder / folder, len(seqs)
     listed = Listed(place / "pairs.npy", vectors, np.array(levels_of(floor, threshold)))

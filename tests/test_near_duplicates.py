@@ -706,6 +706,22 @@ def test_any_votes_in_any_order_come_to_what_a_full_run_gives(asked: Workspace, 
             same_as_a_full_run(asked)
 
 
+def test_a_vote_cast_while_a_run_decides_counts(asked: Workspace, monkeypatch: pytest.MonkeyPatch):
+    assert states(asked)["hash-what"] == "pending"
+    decide, voted = step.Case.decide, []
+
+    def voting(case: step.Case, *given: object, **more: object) -> object:
+        if not voted:
+            voted.append(True)
+            vote(asked, ("hash", "hash-what"), "keep-both")
+        return decide(case, *given, **more)
+
+    monkeypatch.setattr(step.Case, "decide", voting)
+    near_duplicates(asked, Settings(), again=True)
+    assert states(asked)["hash-what"] == "kept"
+    same_as_a_full_run(asked)
+
+
 @pytest.mark.parametrize("harm", ["lost", "cut short", "empty"])
 def test_a_run_that_lost_its_pairs_refuses_votes_until_it_runs_again(asked: Workspace, harm: str):
     before, file = states(asked), edges_file(asked, current(asked).id)
