@@ -20,7 +20,7 @@ from curation import pair_facts
 from curation.atomic import atomic_write
 from curation.embedding import Vectors
 from curation.keep_walk import MET, Walked, walk
-from curation.npy_pieces import pieces, write_pieces
+from curation.npy_pieces import length_of, pieces, write_pieces
 from curation.pair_clusters import Clusters
 from curation.pair_facts import Facts
 from curation.pair_list import PAIR, Pairs
@@ -161,11 +161,11 @@ def _sorted_and_grouped(
 ) -> tuple[npt.NDArray[np.int64], Clusters]:
     """Write the order of the pairs; give the number at or above each level, and what they connect."""
     counts = np.zeros(len(listed.levels), np.int64)
-    clusters, done = Clusters(size, len(listed.levels)), 0
+    clusters, done, total = Clusters(size, len(listed.levels)), 0, length_of(listed.file, PAIR) or 0
     with TemporaryFile(dir=place) as cosines, TemporaryFile(dir=place) as numbers:
         sorter = Sorter(cosines, numbers)
         for found, cosine, level in listed.pieces():
-            progress("sorting pairs", done, 0)
+            progress("sorting pairs", done, total)
             sorter.add(cosine)
             clusters.add(found["left"], found["right"], level)
             counts += np.bincount(level, minlength=len(counts))

@@ -200,7 +200,7 @@ class Search:
             part = found[size : size + len(keep)]
             part["left"], part["right"], part["cosine"] = one[keep], other[keep], cosine[keep]
             size += len(keep)
-        return found[:size]
+        return found[:size].copy()  # what was not near need not stay
 
     def _verified(self, left: Numbers, right: Numbers) -> Pairs:
         found = []
