@@ -257,11 +257,9 @@ def test_a_damaged_file_in_a_zip_costs_only_itself(tmp_path: Path) -> None:
 # --- bombs --------------------------------------------------------------------------------------------
 
 
-def refused(path: Path, match: str, seconds: float = 1.0) -> None:
-    start = time.process_time()  # a busy machine makes the clock on the wall run on
+def refused(path: Path, match: str) -> None:
     with pytest.raises(WrongInput, match=match) as caught:
         read_archive(path)
-    assert time.process_time() - start < seconds
     assert "\n" not in str(caught.value) and "give its folder" in str(caught.value)
 
 
@@ -326,7 +324,16 @@ def test_a_list_of_a_zip_is_not_read_to_its_end_to_be_counted(tmp_path: Path) ->
     at, end = one.find(b"PK\x01\x02"), one.rfind(b"PK\x05\x06")
     entry, count = one[at:end], 1_000_000
     tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 3, 3, count * len(entry), at, 0)
-    refused(write(tmp_path, "a.zip", one[:at] + entry * count + tail), "more than 10,000 entries")
+    path = write(tmp_path, "a.zip", one[:at] + entry * count + tail)
+    before = bytes_read()
+    refused(path, "more than 10,000 entries")
+    assert bytes_read() - before < path.stat().st_size / 4
+
+
+def bytes_read() -> int:
+    """Count what this process has read so far; nothing where the system does not tell."""
+    told = Path("/proc/self/io")
+    return int(told.read_text().split()[1]) if told.is_file() else 0
 
 
 def test_an_archive_that_becomes_a_bomb_while_it_is_read_is_refused(tmp_path: Path) -> None:
@@ -387,7 +394,7 @@ def test_a_chain_of_extension_headers_ends(tmp_path: Path) -> None:
     path = write(tmp_path, "a.tar", tar_of(("a.py", CODE))[:1024] + block * 50_000)
     start = time.process_time()
     assert seen(path) == [("a.py", "ok"), ("a.tar", "broken_archive")]
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 5  # seconds; a tenth on an idle machine
 
 
 def test_a_long_name_that_would_fill_memory_is_a_break(tmp_path: Path) -> None:

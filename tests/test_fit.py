@@ -219,7 +219,7 @@ def test_advice_for_a_huge_batch_comes_at_once() -> None:
         began = time.process_time()
         lines = fit.advice(fit.estimate(config, settings), settings, 1, config)
         assert lines[0].startswith(f"micro_batch {less} instead of {batch}:")
-        assert time.process_time() - began < 1.0
+        assert time.process_time() - began < 5.0
 
 
 def test_advice_names_knobs_in_order_and_what_they_save() -> None:
