@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.pair_browser import PairBrowser
-from curation.pair_facts import Facts
 from curation.store.database import Row
 
 REST = "all others"
@@ -104,35 +103,31 @@ class WhatIf:
         Raises WrongInput below the run's floor and above 1.
         """
         facts = self._browser.facts
-        source = facts.rows["source"]
-        sources = len(facts.words["source"])
-        between = np.zeros((sources, sources), dtype=np.int64)
-        meets = np.zeros((len(source), sources), dtype=bool)
+        names, group = self._largest(threshold, most)
+        size, own = len(names), group[facts.rows["source"]]
+        pairs = np.zeros((size, size), dtype=np.int64)
+        meets = np.zeros((len(own), size), dtype=bool)
         for found in self._browser.at_least(threshold):
-            left, right = source[found["left"]], source[found["right"]]
-            met = np.bincount(left.astype(np.int64) * sources + right, minlength=sources**2)
-            between += met.reshape(sources, sources)
+            left, right = own[found["left"]], own[found["right"]]
+            pairs += np.bincount(left * size + right, minlength=size**2).reshape(size, size)
             meets[found["left"], right] = meets[found["right"], left] = True
-        names, group = _largest(facts, between, most)
-        size = len(names)
-        of_group = np.arange(size)[:, None] == group  # (named, sources)
-        pairs = of_group @ between @ of_group.T
-        met_group = meets @ of_group.T  # (rows, named)
-        repeated = np.stack([met_group[group[source] == one].sum(axis=0) for one in range(size)])
         return Matrix(
             names,
-            np.bincount(group[source], minlength=size),
+            np.bincount(own, minlength=size),
             pairs + pairs.T - np.diag(np.diag(pairs)),
-            repeated.astype(np.int64).reshape(size, size),
+            np.stack([meets[own == one].sum(axis=0, dtype=np.int64) for one in range(size)]),
         )
 
-
-def _largest(facts: Facts, between: Counts, most: int) -> tuple[list[str], Counts]:
-    """Name the sources with the most pairs; give for every source its place among the names."""
-    words = facts.words["source"]
-    counts = between.sum(axis=0) + between.sum(axis=1)
-    largest = np.argsort(-counts, kind="stable")[:most]
-    group = np.full(len(words), len(largest), dtype=np.int64)
-    group[largest] = np.arange(len(largest))
-    rest = [REST] if len(words) > len(largest) else []
-    return [words[number] for number in largest] + rest, group
+    def _largest(self, threshold: float, most: int) -> tuple[list[str], Counts]:
+        """Name the sources with the most pairs; give for every source its place among the names."""
+        words = self._browser.facts.words["source"]
+        source = self._browser.facts.rows["source"]
+        counts = np.zeros(len(words), dtype=np.int64)
+        for found in self._browser.at_least(threshold):
+            for end in ("left", "right"):
+                counts += np.bincount(source[found[end]], minlength=len(words))
+        largest = np.argsort(-counts, kind="stable")[:most]
+        group = np.full(len(words), len(largest), dtype=np.int64)
+        group[largest] = np.arange(len(largest))
+        rest = [REST] if len(words) > len(largest) else []
+        return [words[number] for number in largest] + rest, group
