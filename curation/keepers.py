@@ -7,7 +7,7 @@ Source: Platypus section 2.2 and data_similarity.ipynb; verdicts as in docs/arch
 """
 
 import heapq
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -123,7 +123,6 @@ class Decisions:
 class People:
     """What people settled, by row."""
 
-    rulings: Mapping[int, Ruling]
     beats: Mapping[int, tuple[int, int]]  # number of a pair -> the better row, the worse one
     out: Mapping[int, Sequence[int]]  # row -> pairs of which both are to go
     chosen: frozenset[int]  # rows that a person decided to keep
@@ -152,7 +151,7 @@ class People:
             else:
                 beats[number] = (left, right) if ruling == Ruling.LEFT else (right, left)
                 chosen.add(beats[number][0])
-        return cls(rulings, beats, out, frozenset(chosen), rescued, disputed)
+        return cls(beats, out, frozenset(chosen), rescued, disputed)
 
 
 def decide(
@@ -173,18 +172,25 @@ def decide(
     settled = pairs.at(np.array(sorted(rulings), dtype=np.int64))
     people = People.of(settled, rulings, rescued, disputed)
     walk = np.array(_respecting(order, list(people.beats.values())), dtype=np.int64)
+    place = np.empty(pairs.size, np.int32)
+    place[walk] = np.arange(pairs.size)
+    counts = _counting(policy, rulings, pairs.size)
+
+    def records() -> Iterator[Records]:
+        return (_met(piece, place, counts(piece)) for piece in pairs.pieces())
+
     decisions = Decisions(np.zeros(pairs.size, np.int8), np.full(pairs.size, -1, np.int64))
     for row, numbers in people.out.items():
         _settle(decisions, row, Fate.BY_VERDICT, _closest(row, _of_row(settled, row, numbers)))
     gray = []
-    for row, met in _conflicts(pairs, policy, people, walk, spool):
+    for row, met in _conflicts(by_later(records, pairs.size, spool), walk, people.out):
         fate, closest = _judged(people, row, met)
         if fate is None:
             gray.append(Gray(row, _worth(policy, row, met), _new(policy, row, met), closest))
         else:
             _settle(decisions, row, fate, closest)
     _spend(policy, decisions, gray)
-    decisions.asked = _asked(pairs, policy, people, walk, decisions)
+    decisions.asked = _asked(records, policy, walk, decisions)
     return decisions
 
 
@@ -198,19 +204,12 @@ def _of_row(settled: Piece, row: int, numbers: Sequence[int]) -> Records:
 
 
 def _conflicts(
-    pairs: Pairs, policy: Policy, people: People, walk: Integers, spool: Path | None
+    by_row: Iterable[tuple[int, Records]], walk: Integers, out: Collection[int]
 ) -> Iterator[tuple[int, Records]]:
     """Give each row that resembles rows that stay and were walked before it, with its pairs with those."""
-    place = np.empty(pairs.size, np.int32)
-    place[walk] = np.arange(pairs.size)
-
-    def records() -> Iterator[Records]:
-        for piece in pairs.pieces():
-            yield _met(piece, place, _that_count(piece, policy, people, pairs.size))
-
-    stays = np.ones(pairs.size, dtype=bool)
-    stays[list(people.out)] = False
-    for later, met in by_later(records, pairs.size, spool):
+    stays = np.ones(len(walk), dtype=bool)
+    stays[list(out)] = False
+    for later, met in by_row:
         row = int(walk[later])
         met = met[stays[met["earlier"]]]
         if stays[row] and len(met):
@@ -229,17 +228,20 @@ def _met(piece: Piece, place: npt.NDArray[np.int32], counts: Mask) -> Records:
     return met
 
 
-def _that_count(piece: Piece, policy: Policy, people: People, size: int) -> Mask:
+def _counting(policy: Policy, rulings: Mapping[int, Ruling], size: int) -> Callable[[Piece], Mask]:
     """Say which pairs still say something: people have not called them different."""
-    counts = np.ones(len(piece.number), dtype=bool)
-    if policy.open_pairs == "keep" and policy.pending:
-        pending = np.zeros(size, dtype=bool)
+    pending = np.zeros(size, dtype=bool)
+    if policy.open_pairs == "keep":
         pending[list(policy.pending)] = True
-        counts &= ~((pending[piece.left] | pending[piece.right]) & (piece.zone != Zone.DROP))
-    if people.rulings:
-        ruled = np.array(sorted(people.rulings), dtype=np.int64)
-        for at in np.flatnonzero(np.isin(piece.number, ruled)):
-            counts[at] = people.rulings[int(piece.number[at])] != Ruling.KEEP_BOTH
+    # A pair that people ruled on otherwise counts, whoever is pending.
+    different = np.array([n for n, ruling in rulings.items() if ruling == Ruling.KEEP_BOTH], np.int64)
+    ruled = np.array(list(rulings), np.int64)
+
+    def counts(piece: Piece) -> Mask:
+        is_open = (pending[piece.left] | pending[piece.right]) & (piece.zone != Zone.DROP)
+        says = ~is_open | np.isin(piece.number, ruled)
+        return np.asarray(says & ~np.isin(piece.number, different))
+
     return counts
 
 
@@ -305,23 +307,17 @@ def _most_uncertain(
     return np.asarray(np.lexsort((*keys, zone == Zone.RESPONSE)))
 
 
-def _asked(pairs: Pairs, policy: Policy, people: People, walk: Integers, decisions: Decisions) -> list[int]:
+def _asked(
+    records: Callable[[], Iterable[Records]], policy: Policy, walk: Integers, decisions: Decisions
+) -> list[int]:
     """Number the pairs of rows that people are asked about, the most uncertain first."""
     is_asked, stays = decisions.fate == Fate.ASKED, decisions.fate == Fate.KEPT
     if not is_asked.any():
         return []
-    place = np.empty(pairs.size, np.int32)
-    place[walk] = np.arange(pairs.size)
-    found = []
-    for piece in pairs.pieces():
-        later = place[piece.left] > place[piece.right]
-        row, other = np.where(later, piece.left, piece.right), np.where(later, piece.right, piece.left)
-        wanted = np.flatnonzero(is_asked[row] & stays[other] & _that_count(piece, policy, people, pairs.size))
-        found.append(
-            (piece.zone[wanted], piece.cosine[wanted], row[wanted], other[wanted], piece.number[wanted])
-        )
-    zone, cosine, row, other, number = (np.concatenate(column) for column in zip(*found, strict=True))
-    return [int(one) for one in number[_most_uncertain(policy, zone, cosine, row, other)]]
+    found = [part[is_asked[walk[part["later"]]] & stays[part["earlier"]]] for part in records()]
+    asked = np.concatenate(found)
+    order = _most_uncertain(policy, asked["zone"], asked["cosine"], walk[asked["later"]], asked["earlier"])
+    return [int(number) for number in asked["number"][order]]
 
 
 def _respecting(order: Sequence[int], better: Sequence[tuple[int, int]]) -> list[int]:

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -151,14 +151,14 @@ def test_rows_are_dropped_as_one_by_one_in_random_graphs() -> None:
         for row in range(size):  # a smaller number is the better row
             if not kept & {int(b) for b, w in zip(better, worse, strict=True) if w == row}:
                 kept.add(row)
-        walked = walk(lambda: [_met(better, worse)], size, levels=1)  # noqa: B023 - used at once
+        walked = walk(_met(better, worse), size, levels=1)
         assert set(np.flatnonzero(~walked.falls[:, 0]).tolist()) == kept
 
 
-def _met(better: np.ndarray, worse: np.ndarray) -> np.ndarray:
+def _met(better: np.ndarray, worse: np.ndarray) -> Callable[[], list[np.ndarray]]:
     met = np.zeros(len(better), MET)
     met["earlier"], met["later"] = better, worse
-    return met
+    return lambda: [met]
 
 
 # --- pages ---
