@@ -81,8 +81,9 @@ class Tile:
         size = shape[0] * shape[1]
         product = self._screen.product(columns, rows, self._product[:size].reshape(shape))
         hits = np.greater_equal(product, self._screen.least, out=self._hits[:size].reshape(shape))
-        column, row = np.divmod(np.flatnonzero(hits), shape[1])
-        return row + rows.start, column + columns.start
+        some = np.flatnonzero(hits.any(axis=1))  # an eighth, say: to seek places in all takes twice as long
+        column, row = np.divmod(np.flatnonzero(hits[some]), shape[1])
+        return row + rows.start, some[column] + columns.start
 
 
 @dataclass

@@ -19,19 +19,19 @@ import numpy.typing as npt
 from curation.embedding import Vectors
 from curation.known_pairs import Known
 from curation.pair_list import PAIR, Numbers, Pairs, join, keep_part, length_of, mapped, part_file
+from curation.pair_products import exact_products, products
 from curation.pair_screen import Tile
 from curation.screen_choice import quickest_screen
 from curation.stage import Progress
 
 ROWS = 1024  # rows of a block; its result is saved before the next block starts
 STRIP = 1024  # rows of a tile
-COLUMNS = 4096  # rows met at a time: fewer, larger tiles, since threads wait for each other between them
+COLUMNS = 1024  # rows met at a time: 2 to 4 MB of products, which stay in the cache until they are looked at
 MARGIN = 1e-4  # a float32 product of unit vectors of d numbers errs by at most d x 2^-24: 2.3e-5 for d = 384
 ROUNDING = 1e-6  # cosines this near a floor are computed again: the list holds them in float32
-CHUNK = 2048  # pairs looked at closely at a time: fewer calls to numpy, for which threads wait
-AT_ONCE = 1 << 16  # pairs verified between two looks whether to stop: a tenth of a second
+AT_ONCE = 1 << 16  # pairs verified between two looks whether to stop: a tenth of a second; fewer, and
+# threads wait for each other more than they compute
 MOST = 1 << 21  # pairs of a strip held at once: 25 MB, four times over while they are sorted
-DENSE = 0.01  # share of a tile from which one product is quicker than a pair at a time
 
 
 class Stopped(Exception):
@@ -46,36 +46,19 @@ def exact_cosines(vectors: Vectors, left: Numbers, right: Numbers) -> npt.NDArra
     """Compute the cosine of each (left, right) in float64, norms included; NaN for a row of nothing."""
     rows = np.unique(np.concatenate([left, right]))
     squares = np.empty(int(rows[-1]) + 1 if len(rows) else 0)
-    for start in range(0, len(rows), CHUNK):
-        part = rows[start : start + CHUNK]
-        squares[part] = _squares(vectors[part])
+    squares[rows] = exact_products(vectors, rows, rows)
     return _cosines(vectors, squares, left, right)
-
-
-def _squares(vectors: Vectors) -> npt.NDArray[np.float64]:
-    """Give the squares of the lengths of vectors."""
-    whole = vectors.astype(np.float64)
-    squares: npt.NDArray[np.float64] = np.einsum("ij,ij->i", whole, whole)
-    return squares
 
 
 def _cosines(
     vectors: Vectors, squares: npt.NDArray[np.float64], left: Numbers, right: Numbers
 ) -> npt.NDArray[np.float64]:
-    result = np.empty(len(left), dtype=np.float64)
-    for start in range(0, len(left), CHUNK):
-        one, other = left[start : start + CHUNK], right[start : start + CHUNK]
-        lengths = squares[one] * squares[other]
-        result[start : start + CHUNK] = _cosines_of(vectors[one], vectors[other], lengths)
-    return result
-
-
-def _cosines_of(one: Vectors, other: Vectors, lengths: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """`lengths`: the products of the squares of theirs."""
-    # Widened first: a sum in float64 over float32 would depend on where numpy's buffers end.
-    dots = np.einsum("ij,ij->i", one.astype(np.float64), other.astype(np.float64))
+    """`squares`: of the length of each row."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(dots / np.sqrt(lengths))
+        found: npt.NDArray[np.float64] = exact_products(vectors, left, right) / np.sqrt(
+            squares[left] * squares[right]
+        )
+    return found
 
 
 class Search:
@@ -84,15 +67,14 @@ class Search:
     def __init__(self, vectors: Vectors, floor: float, known: Known | None = None) -> None:
         """`known`: pairs of some of these rows that an earlier search found."""
         self.vectors, self.floor, self.known = vectors, floor, known
-        self.squares = np.concatenate(
-            [_squares(vectors[start : start + ROWS]) for start in range(0, len(vectors), ROWS)]
-            or [np.empty(0)]
-        )
+        every = np.arange(len(vectors), dtype=np.int32)
+        self.squares = exact_products(vectors, every, every)
         self.screen = (
             None
             if known is not None and known.covers(floor)
             else quickest_screen(vectors, floor, STRIP, COLUMNS)
         )
+        self._products = products(vectors)
         self._own = threading.local()
         self._is_stopped = threading.Event()
 
@@ -124,11 +106,10 @@ class Search:
         known = None if self.known is None else self.known.of(rows)
         names = None if known is None else self._names(known["left"], known["right"])
         tiles: list[Pairs] = []
-        for first in range(rows.start, len(self.vectors), COLUMNS):
-            self._look_up()
-            columns = self._unknown(rows, slice(first, min(first + COLUMNS, len(self.vectors))))
-            if columns.start < columns.stop:
-                tiles.append(self._tile(rows, columns, names, most - sum(map(len, tiles))))
+        for left, right in self._left_by_bound(rows, names):
+            if len(left) > most - sum(map(len, tiles)):
+                raise TooMany
+            tiles.append(self._verified(*self._near(left, right)))
         if known is not None:
             tiles.append(self._at_floor(known))
         whole = np.concatenate(tiles)
@@ -160,21 +141,33 @@ class Search:
         if self._is_stopped.is_set():
             raise Stopped
 
-    def _tile(self, rows: slice, columns: slice, known: npt.NDArray[np.int64] | None, most: int) -> Pairs:
+    def _left_by_bound(
+        self, rows: slice, known: npt.NDArray[np.int64] | None
+    ) -> Iterator[tuple[Numbers, Numbers]]:
+        """Give what the bound leaves of these rows and later ones, by right, then left, in pieces."""
+        waiting: list[tuple[Numbers, Numbers]] = []
+        for first in range(rows.start, len(self.vectors), COLUMNS):
+            self._look_up()
+            columns = self._unknown(rows, slice(first, min(first + COLUMNS, len(self.vectors))))
+            if columns.start < columns.stop:
+                waiting.append(self._tile(rows, columns, known))
+            if sum(len(left) for left, _ in waiting) >= AT_ONCE:
+                yield _joined(waiting)
+                waiting = []
+        if waiting:
+            yield _joined(waiting)
+
+    def _tile(
+        self, rows: slice, columns: slice, known: npt.NDArray[np.int64] | None
+    ) -> tuple[Numbers, Numbers]:
         left, right = (places.astype(np.int32) for places in self._tiles.hits(rows, columns))
-        if len(left) > most:
-            raise TooMany
         if columns.start < rows.stop:
             later = right > left
             left, right = left[later], right[later]
         if known is not None:
             is_new = ~np.isin(self._names(left, right), known, assume_unique=True)
             left, right = left[is_new], right[is_new]
-        if len(left) > DENSE * (rows.stop - rows.start) * (columns.stop - columns.start):
-            product = self.vectors[rows] @ self.vectors[columns].T
-            near = product[left - rows.start, right - columns.start] >= self.floor - MARGIN
-            return self._verified(left[near], right[near])
-        return self._looked_at(left, right)
+        return left, right
 
     @property
     def _tiles(self) -> Tile:
@@ -184,23 +177,15 @@ class Search:
         tile: Tile = self._own.tile
         return tile
 
-    def _looked_at(self, left: Numbers, right: Numbers) -> Pairs:
-        """Leave of a few pairs those at the floor: in float32 first, which is half as long as float64."""
-        found: Pairs = np.empty(len(left), dtype=PAIR)
-        size = 0
-        for start in range(0, len(left), CHUNK):
-            one, other = left[start : start + CHUNK], right[start : start + CHUNK]
-            a, b = np.take(self.vectors, one, axis=0), np.take(self.vectors, other, axis=0)
-            near = np.flatnonzero(np.einsum("ij,ij->i", a, b) >= self.floor - MARGIN)
-            one, other = one[near], other[near]
-            cosine = _cosines_of(
-                np.take(a, near, axis=0), np.take(b, near, axis=0), self.squares[one] * self.squares[other]
-            )
-            keep = np.flatnonzero(cosine >= self.floor)
-            part = found[size : size + len(keep)]
-            part["left"], part["right"], part["cosine"] = one[keep], other[keep], cosine[keep]
-            size += len(keep)
-        return found[:size].copy()  # what was not near need not stay
+    def _near(self, left: Numbers, right: Numbers) -> tuple[Numbers, Numbers]:
+        """Leave of pairs, by right, those that float32 puts at the floor or near it."""
+        found = []
+        for start in range(0, len(left), AT_ONCE):
+            self._look_up()
+            one, other = left[start : start + AT_ONCE], right[start : start + AT_ONCE]
+            near = np.flatnonzero(self._products.of(one, other) >= self.floor - MARGIN)
+            found.append((one[near], other[near]))
+        return _joined(found)
 
     def _verified(self, left: Numbers, right: Numbers) -> Pairs:
         found = []
@@ -213,6 +198,12 @@ class Search:
             part["left"], part["right"], part["cosine"] = one[keep], other[keep], cosine[keep]
             found.append(part)
         return np.concatenate(found or [np.empty(0, PAIR)])
+
+
+def _joined(pairs: Sequence[tuple[Numbers, Numbers]]) -> tuple[Numbers, Numbers]:
+    if not pairs:
+        return np.empty(0, np.int32), np.empty(0, np.int32)
+    return np.concatenate([left for left, _ in pairs]), np.concatenate([right for _, right in pairs])
 
 
 def search_pairs(

@@ -45,6 +45,7 @@ ONLY_IN = {
         "curation/openvino_runtime.py",
         "curation/int8_screen.py",
         "curation/bf16_screen.py",
+        "curation/pair_products.py",
         "curation/screen_choice.py",
         "training/",
     ),

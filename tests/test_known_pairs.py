@@ -21,7 +21,7 @@ MODEL = "0123456789abcdef"
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, size in (("ROWS", 14), ("STRIP", 7), ("COLUMNS", 16), ("CHUNK", 5)):
+    for name, size in (("ROWS", 14), ("STRIP", 7), ("COLUMNS", 16), ("AT_ONCE", 20)):
         monkeypatch.setattr(pairs, name, size)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation import pairs
+from curation import pair_products, pairs
 from curation.embedding import Vectors
 from curation.pair_list import PAIR
 from curation.pairs import Search, exact_cosines, keep_block, search_pairs
@@ -20,7 +20,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "ROWS", ROWS)
     monkeypatch.setattr(pairs, "STRIP", 3)
     monkeypatch.setattr(pairs, "COLUMNS", COLUMNS)
-    monkeypatch.setattr(pairs, "CHUNK", 5)
+    monkeypatch.setattr(pairs, "AT_ONCE", 20)
+    monkeypatch.setattr(pair_products, "CHUNK", 5)
 
 
 def unit(vectors: np.ndarray) -> Vectors:
@@ -74,7 +75,8 @@ def test_the_sizes_of_the_blocks_change_nothing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(pairs, "ROWS", 1024)
     monkeypatch.setattr(pairs, "STRIP", 256)
     monkeypatch.setattr(pairs, "COLUMNS", 4096)
-    monkeypatch.setattr(pairs, "CHUNK", 1 << 15)
+    monkeypatch.setattr(pairs, "AT_ONCE", 1 << 16)
+    monkeypatch.setattr(pair_products, "CHUNK", 512)
 
     assert search_pairs(vectors, 0.7, tmp_path / "large", silent).tobytes() == small
 
