@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from curation import __version__, clean, decontaminate, near_duplicates, review
+from curation import __version__, clean, decontaminate, pair_redecide, pair_settings, review
 from curation.atomic import atomic_write
 from curation.errors import WrongInput
 from curation.records import digest
@@ -260,11 +260,11 @@ def _resolve(
     settings: Settings,
 ) -> dict[int, Mapping[str, Any] | None] | None:
     """With --open keep, run the keep rule again: seq -> the evidence it is now dropped for, or None."""
-    if run.stage != near_duplicates.STAGE or settings.open_cases != "keep":
+    if run.stage != pair_settings.STAGE or settings.open_cases != "keep":
         return None
     if all(one.state != "pending" for one in outcomes):
         return None
-    states, rejections = near_duplicates.fates_with_open_kept(connection, workspace, run, outcomes)
+    states, rejections = pair_redecide.fates_with_open_kept(connection, workspace, run, outcomes)
     evidence = {one["seq"]: one["evidence"] for one in rejections}
     return {seq: evidence.get(seq) if state == "dropped" else None for seq, state in states.items()}
 

@@ -57,7 +57,7 @@ def _clean(args: argparse.Namespace, bar: Bar) -> Answer:
 def _near_duplicates(args: argparse.Namespace, bar: Bar) -> Answer:
     from curation import near_duplicates as step
 
-    settings = _near_duplicate_settings(args, step)
+    settings = _near_duplicate_settings(args)
     workspace = workspace_of(args)
     result = step.near_duplicates(workspace, settings, bar)
     report = {**result.report, **marks_of(result)}
@@ -70,7 +70,9 @@ def _near_duplicates(args: argparse.Namespace, bar: Bar) -> Answer:
     return Answer(report, [*_cut_short(result.report), *result.report["alarms"]])
 
 
-def _near_duplicate_settings(args: argparse.Namespace, step: Any) -> Any:
+def _near_duplicate_settings(args: argparse.Namespace) -> Any:
+    from curation.pair_settings import settings_from
+
     names = (
         "threshold",
         "floor",
@@ -84,7 +86,7 @@ def _near_duplicate_settings(args: argparse.Namespace, step: Any) -> Any:
         "draft",
     )
     low, high = args.ask or (None, None)
-    return step.settings_from(
+    return settings_from(
         {name: getattr(args, name) for name in names} | {"ask_low": low, "ask_high": high}
     )
 

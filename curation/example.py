@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib.metadata import distributions
 from typing import Any
 
-from curation import assemble, clean, decontaminate, near_duplicates
+from curation import assemble, clean, decontaminate, near_duplicates, pair_settings
 from curation.benchmarks import PYSTDLIB
 from curation.documented_functions import DocumentedFunction
 from curation.errors import WrongInput
@@ -51,7 +51,7 @@ def example(
     request = runs.Request(NAME, asked, _packages(), CODE)
     made = run_stage(workspace, request, lambda stage: _harvest(stage, rows), _part(show, 1))
     clean.clean(workspace, show=_part(show, 2))
-    near_duplicates.near_duplicates(workspace, near_duplicates.Settings(), _part(show, 3))
+    near_duplicates.near_duplicates(workspace, pair_settings.Settings(), _part(show, 3))
     decontaminate.decontaminate(workspace, decontaminate.Settings((benchmark,)), _part(show, 4))
     result = assemble.assemble(workspace, NAME, assemble.Settings(open_cases="drop"), _part(show, 5))
     report = {

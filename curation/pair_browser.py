@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from curation import near_duplicates, pair_facts, second_opinions
+from curation import pair_facts, pair_settings, second_opinions
 from curation.errors import DamagedWorkspace, WrongInput
 from curation.npy_pieces import AT_ONCE, pieces
 from curation.pair_facts import KINDS, Facts
@@ -118,7 +118,7 @@ class PairBrowser:
         self.run_id: int = run.id
         self._folder = workspace.pairs
         self.threshold: float = run.settings["threshold"]
-        self._lowest = min(self.threshold, near_duplicates.settings_of(run).low)
+        self._lowest = min(self.threshold, pair_settings.settings_of(run).low)
         folder = run.report.get("pairs_folder")
         if folder is None:
             raise _too_old(run)
@@ -152,7 +152,7 @@ class PairBrowser:
 
         Raises DamagedWorkspace when a file of the run is missing or damaged.
         """
-        run = runs.current(workspace.database, near_duplicates.STAGE)
+        run = runs.current(workspace.database, pair_settings.STAGE)
         return None if run is None else cls(workspace, run)
 
     @property

@@ -5,9 +5,9 @@ It is a vote like any other: kept by content, counted with those of others, take
 
 from typing import Any
 
-from curation import near_duplicates, review
+from curation import pair_redecide, pair_settings, review
 from curation.errors import WrongInput
-from curation.near_duplicates import STAGE
+from curation.pair_settings import STAGE
 from curation.review import Voted
 from curation.store import reviews, runs, samples
 from curation.store.database import Connection, Row
@@ -48,9 +48,9 @@ def _item_of(connection: Connection, workspace: Workspace, left: Row[Any], right
     run = runs.current_in(connection, STAGE)
     if run is None:
         raise WrongInput("Near-duplicates never ran here; run `near-duplicates` first")
-    made = near_duplicates.item_of_pair(connection, workspace, run, left.seq, right.seq)
+    made = pair_redecide.item_of_pair(connection, workspace, run, left.seq, right.seq)
     if made is None:
-        lowest = min(run.settings["threshold"], near_duplicates.settings_of(run).low)
+        lowest = min(run.settings["threshold"], pair_settings.settings_of(run).low)
         raise WrongInput(
             f"{left.id[:12]} and {right.id[:12]} are not held against each other: the run decides on pairs "
             f"from {lowest:.2f} on. Run near-duplicates with a lower threshold to decide on this one"

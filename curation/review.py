@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curation import clean, decontaminate, near_duplicates
+from curation import clean, decontaminate, pair_redecide, pair_settings
 from curation.atomic import atomic_write
 from curation.errors import WrongInput
 from curation.store import decisions, reviews, runs, samples
@@ -15,7 +15,7 @@ from curation.store.database import Connection, Row
 from curation.verdicts import CONTAMINATION_VERDICTS, PAIR_VERDICTS, Standing, standings
 from curation.workspace import Workspace
 
-VERDICTS = {near_duplicates.STAGE: PAIR_VERDICTS, decontaminate.STAGE: CONTAMINATION_VERDICTS}
+VERDICTS = {pair_settings.STAGE: PAIR_VERDICTS, decontaminate.STAGE: CONTAMINATION_VERDICTS}
 EXPORTED = ("client_id", "item_id", "item_version", "verdict", "person", "note", "at", "kind", "subject")
 
 
@@ -58,20 +58,20 @@ def questions(connection: Connection) -> list[Question]:
         one = Question(item, standing.get(item.id, Standing()), _subject(item) in waiting)
         if one.is_asked or one.standing.latest:
             found.append(one)
-    found.sort(key=lambda q: (q.item.kind != near_duplicates.STAGE, q.item.priority, q.item.id))
+    found.sort(key=lambda q: (q.item.kind != pair_settings.STAGE, q.item.priority, q.item.id))
     return found
 
 
 def _subject(item: Row[Any]) -> tuple[str, str]:
     """Give what decides whether an item is still asked: the pair, or the content of the row."""
-    if item.kind == near_duplicates.STAGE:
+    if item.kind == pair_settings.STAGE:
         return item.kind, item.id
     return item.kind, item.subject["sample"]
 
 
 def _waiting(connection: Connection) -> set[tuple[str, str]]:
     waiting: set[tuple[str, str]] = set()
-    near = runs.current_in(connection, near_duplicates.STAGE)
+    near = runs.current_in(connection, pair_settings.STAGE)
     if near is not None:
         waiting |= {(near.stage, id) for id in decisions.asked_pair_items(connection, near.id)}
     checked = runs.current_in(connection, decontaminate.STAGE)
@@ -268,8 +268,8 @@ def _add(
 
 
 def _take_effect(connection: Connection, workspace: Workspace, item: Row[Any]) -> None:
-    if item.kind == near_duplicates.STAGE:
-        near_duplicates.redecide(connection, workspace, _rows_of_pairs(connection, [item.subject]))
+    if item.kind == pair_settings.STAGE:
+        pair_redecide.redecide(connection, workspace, _rows_of_pairs(connection, [item.subject]))
     else:
         decontaminate.redecide(connection)
 
@@ -301,8 +301,8 @@ def rescue(
         decisions.set_rescue(connection, row.seq, where, person, not undo)
         if where == clean.STAGE:
             clean.redecide(connection, row.seq, not undo)
-        elif where == near_duplicates.STAGE:
-            near_duplicates.redecide(connection, workspace, [row.seq])
+        elif where == pair_settings.STAGE:
+            pair_redecide.redecide(connection, workspace, [row.seq])
         else:
             decontaminate.redecide(connection)
     what = "is dropped again by" if undo else "is put back as pending in"
@@ -368,9 +368,9 @@ def import_votes(workspace: Workspace, file: Path) -> dict[str, int]:
 
 
 def _apply_all(connection: Connection, workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> None:
-    pairs = [line["subject"] for line in lines if line["kind"] == near_duplicates.STAGE]
+    pairs = [line["subject"] for line in lines if line["kind"] == pair_settings.STAGE]
     if pairs:
-        near_duplicates.redecide(connection, workspace, _rows_of_pairs(connection, pairs))
+        pair_redecide.redecide(connection, workspace, _rows_of_pairs(connection, pairs))
     items = {line["item_id"] for line in lines if line["kind"] == decontaminate.STAGE}
     if any(reviews.item_in(connection, id) is not None for id in items):
         decontaminate.redecide(connection)
@@ -409,7 +409,7 @@ def _checked(vote: dict[str, Any]) -> dict[str, Any]:
     if not 0 < vote["item_version"] < 1 << 31:
         raise ValueError(f"item_version is {vote['item_version']}")
     subject = vote["subject"]
-    if vote["kind"] == near_duplicates.STAGE:
+    if vote["kind"] == pair_settings.STAGE:
         contents = [subject["left"], subject["right"]]
     else:
         matches = [one[name] for one in subject["matches"] for name in ("item", "side")]

@@ -135,8 +135,9 @@ def _run_clean(workspace: Workspace, given: dict[str, Any], show: Show) -> Outco
 
 def _run_near_duplicates(workspace: Workspace, given: dict[str, Any], show: Show) -> Outcome:
     from curation import near_duplicates as step
+    from curation.pair_settings import settings_from
 
-    result = step.near_duplicates(workspace, step.settings_from(given), show)
+    result = step.near_duplicates(workspace, settings_from(given), show)
     cut, rows = result.report.get("cut_short"), result.report["samples"]
     note = f"{cut:,} of {rows:,} rows were compared on their first 256 word pieces only" if cut else ""
     return _outcome(result, [*([note] if note else []), *result.report["alarms"]])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curation import clean, decontaminate, near_duplicates
+from curation import clean, decontaminate, near_duplicates, pair_settings
 from curation.compared_texts import folder_name
 from curation.embedding import SentenceEmbedder, VectorCache, key_of
 from curation.pair_list import PAIR
@@ -61,7 +61,7 @@ def build(folder: Path, samples: int = 110_000, pairs: int = 450_000, random_see
     for label in SETS:
         _import(workspace, label, max(1, round(samples * label[4])), chance)
     clean.clean(workspace)
-    settings = near_duplicates.Settings()
+    settings = pair_settings.Settings()
     _make_up_vectors(workspace, settings, pairs, np.random.default_rng(random_seed))
     near_duplicates.near_duplicates(workspace, settings)
     _contaminate(workspace, chance)
@@ -140,10 +140,10 @@ def _answer(chance: random.Random) -> str:
 
 
 def _make_up_vectors(
-    workspace: Workspace, settings: near_duplicates.Settings, pairs: int, noise: np.random.Generator
+    workspace: Workspace, settings: pair_settings.Settings, pairs: int, noise: np.random.Generator
 ) -> None:
     rows = _survivors(workspace)
-    keys = [key_of(near_duplicates.text_to_compare(settings)(row)) for row in rows]
+    keys = [key_of(pair_settings.text_to_compare(settings)(row)) for row in rows]
     vectors = noise.standard_normal((len(rows), SIZE)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     found = []
@@ -172,7 +172,7 @@ def _make_up_vectors(
 
 
 def _survivors(workspace: Workspace) -> list[Any]:
-    left = set(runs.input_rows(workspace.database, near_duplicates.STAGE).seqs)
+    left = set(runs.input_rows(workspace.database, pair_settings.STAGE).seqs)
     columns = ("instruction", "input", "response")
     return [row for row in samples.stream(workspace.database, columns) if row.seq in left]
 

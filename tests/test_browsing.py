@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from curation import clean, near_duplicates, review
+from curation import clean, near_duplicates, pair_settings, review
 from curation.assemble import open_cases, stale_rows
 from curation.errors import WrongInput
 from curation.records import Sample
@@ -119,12 +119,12 @@ def assert_true(workspace: Workspace) -> None:
 
 def test_a_dispute_that_is_no_longer_asked_is_not_counted_as_a_question(workspace: Workspace) -> None:
     """Else pages would hold a freeze up for a question that the review page cannot show."""
-    item = next(q["item"] for q in review.items(workspace) if q["kind"] == near_duplicates.STAGE)
+    item = next(q["item"] for q in review.items(workspace) if q["kind"] == pair_settings.STAGE)
     review.vote(workspace, item, "keep-left", "ann")
     review.vote(workspace, item, "keep-both", "bob")
     assert review.counts(workspace)["disputed"] == 1
-    near_duplicates.near_duplicates(workspace, near_duplicates.PRESETS["paper"])  # asks nothing
-    assert review.case(workspace, None, near_duplicates.STAGE) is None
+    near_duplicates.near_duplicates(workspace, pair_settings.PRESETS["paper"])  # asks nothing
+    assert review.case(workspace, None, pair_settings.STAGE) is None
     counts = review.counts(workspace)
     assert (counts["disputed"], counts["open"]) == (0, open_cases(workspace))
 
@@ -135,7 +135,7 @@ def first_dropped(db: Database, stage: str, reason: str | None = None) -> str:
 
 def test_places_stay_true_through_votes_and_undo(workspace: Workspace) -> None:
     for number, verdict in enumerate(("keep-left", "keep-right", "drop-both", "keep-both")):
-        question = [q for q in review.items(workspace, "open") if q["kind"] == near_duplicates.STAGE][number]
+        question = [q for q in review.items(workspace, "open") if q["kind"] == pair_settings.STAGE][number]
         review.vote(workspace, question["item"], verdict)
         assert_true(workspace)
     for _ in range(2):

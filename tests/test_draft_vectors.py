@@ -12,7 +12,8 @@ from curation.compared_texts import compared, compared_by_drafts
 from curation.draft_vectors import DOUBLED, LEAST, Texts
 from curation.embedding import SentenceEmbedder, TextRef, Vectors, batches_of, key_of
 from curation.errors import WrongInput
-from curation.near_duplicates import Settings, near_duplicates, settings_from
+from curation.near_duplicates import near_duplicates
+from curation.pair_settings import Settings, settings_from
 from curation.stage import silent
 from curation.store import decisions, runs, samples
 from curation.workspace import Workspace

@@ -24,7 +24,7 @@ from sqlalchemy import create_engine
 
 import jobs
 from curation import example as example_step
-from curation import near_duplicates
+from curation import pair_settings
 from curation.embedding import SentenceEmbedder
 from curation.errors import DamagedWorkspace, SourceUnavailable, WrongInput
 from curation.workspace import Workspace
@@ -544,7 +544,5 @@ def test_the_signal_is_named() -> None:
 
 
 def test_the_job_knows_every_setting_that_a_person_may_choose() -> None:
-    chosen = {field.name for field in fields(near_duplicates.Settings)} - {
-        "judged_to"
-    }  # set by the run itself
+    chosen = {field.name for field in fields(pair_settings.Settings)} - {"judged_to"}  # set by the run itself
     assert set(steps.NEAR) == chosen

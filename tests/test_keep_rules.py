@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from curation import near_duplicates as step
-from curation import review
+from curation import pair_redecide, pair_settings, review
 from curation.cli import main
 from curation.errors import SourceUnavailable, WrongInput
-from curation.near_duplicates import PRESETS, Settings, near_duplicates, settings_from
+from curation.near_duplicates import near_duplicates
+from curation.pair_settings import PRESETS, Settings, settings_from
 from curation.records import Sample
 from curation.store import judgements, samples
 from curation.store.database import Database
@@ -120,7 +121,7 @@ def test_the_judge_s_score_decides_and_a_later_score_only_in_a_later_run(workspa
     judged(workspace.database, {"good": 5})
     ids = {id: seq for seq, id in names(workspace).items()}
     with workspace.database.transaction() as connection:  # what a vote on these rows does
-        step.redecide(connection, workspace, [ids["good"]])
+        pair_redecide.redecide(connection, workspace, [ids["good"]])
     assert keepers(workspace) == {"long": "odd", "good": "odd"}
     second = near_duplicates(workspace, rule)
     assert second.run_id != first.run_id
@@ -215,7 +216,7 @@ def test_what_each_source_lost_is_told_and_a_source_that_lost_half_is_an_alarm(
     ], "four rows are too few to say"
 
     rescued = next(id for id in rejections(workspace) if id.startswith("copied.json"))
-    review.rescue(workspace, rescued, "me", step.STAGE)
+    review.rescue(workspace, rescued, "me", pair_settings.STAGE)
     workspace.database.close()
     command = ["near-duplicates", "--budget", "0", "--ask", "0.8:0.8", "--workspace", str(workspace.folder)]
     assert main(command) == 0

@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from curation import earlier_pairs, npy_pieces, pair_order
+from curation import earlier_pairs, npy_pieces, pair_order, pair_settings
 from curation import near_duplicates as step
 from curation.earlier_pairs import by_later
 from curation.embedding import SentenceEmbedder, VectorCache, key_of
 from curation.keepers import Graph, Policy, decide
-from curation.near_duplicates import Settings, near_duplicates
+from curation.near_duplicates import near_duplicates
 from curation.pair_clusters import Clusters
 from curation.pair_order import Sorter
+from curation.pair_settings import Settings
 from curation.records import Sample
 from curation.store import runs, samples
 from curation.store.tables import outcome, rejection, review_item
@@ -184,7 +185,7 @@ def test_the_rule_decides_alike_on_pairs_that_lie_on_the_disk(case: Case) -> Non
 
 def told(workspace: Workspace) -> dict[str, Any]:
     """Give all that a run left: what it decided and asked, and every file that its page reads."""
-    run = runs.current(workspace.database, step.STAGE)
+    run = runs.current(workspace.database, pair_settings.STAGE)
     assert run is not None
     out, lost, asked = outcome.c, rejection.c, review_item.c
     queries = {
@@ -206,7 +207,7 @@ def test_a_run_a_few_pairs_at_a_time_leaves_the_same_to_the_last_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str | None
 ) -> None:
     workspace = build(tmp_path / "workspace", samples=400, pairs=1_500)
-    asked = step.PRESETS[preset] if preset else Settings(budget=40)
+    asked = pair_settings.PRESETS[preset] if preset else Settings(budget=40)
     near_duplicates(workspace, asked, again=True)
     whole = told(workspace)
     monkeypatch.setattr(npy_pieces, "AT_ONCE", 97)
@@ -224,7 +225,8 @@ def test_a_run_a_few_pairs_at_a_time_leaves_the_same_to_the_last_byte(
 CHILD = """
 import resource, sys
 from tests.test_many_pairs import all_alike
-from curation.near_duplicates import PRESETS, near_duplicates
+from curation.near_duplicates import near_duplicates
+from curation.pair_settings import PRESETS
 workspace = all_alike(sys.argv[1], int(sys.argv[2]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 report = near_duplicates(workspace, PRESETS["paper"]).report

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from curation import near_duplicates as step
-from curation import review
+from curation import pair_case, pair_settings, review
 from curation.clean import clean
 from curation.errors import DamagedWorkspace, WrongInput
-from curation.near_duplicates import PRESETS, STAGE, Settings, near_duplicates
+from curation.near_duplicates import near_duplicates
+from curation.pair_settings import PRESETS, STAGE, Settings
 from curation.records import Sample
 from curation.run_edges import edges_file
 from curation.store import decisions, reviews, runs, samples
@@ -454,7 +454,7 @@ def same_as_a_full_run(workspace: Workspace) -> None:
     shutil.copytree(workspace.folder, folder, ignore=shutil.ignore_patterns("winnow.*"))
     workspace.database.copy_to(folder / "winnow.sqlite")
     copy = Workspace(folder)
-    near_duplicates(copy, step.settings_of(run), again=True)
+    near_duplicates(copy, pair_settings.settings_of(run), again=True)
 
     assert states(workspace) == states(copy)
     assert {id: (one.reason, one.evidence) for id, one in rejections(workspace).items()} == {
@@ -708,15 +708,15 @@ def test_any_votes_in_any_order_come_to_what_a_full_run_gives(asked: Workspace, 
 
 def test_a_vote_cast_while_a_run_decides_counts(asked: Workspace, monkeypatch: pytest.MonkeyPatch):
     assert states(asked)["hash-what"] == "pending"
-    decide, voted = step.Case.decide, []
+    decide, voted = pair_case.Case.decide, []
 
-    def voting(case: step.Case, *given: object, **more: object) -> object:
+    def voting(case: pair_case.Case, *given: object, **more: object) -> object:
         if not voted:
             voted.append(True)
             vote(asked, ("hash", "hash-what"), "keep-both")
         return decide(case, *given, **more)
 
-    monkeypatch.setattr(step.Case, "decide", voting)
+    monkeypatch.setattr(pair_case.Case, "decide", voting)
     near_duplicates(asked, Settings(), again=True)
     assert states(asked)["hash-what"] == "kept"
     same_as_a_full_run(asked)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curation import near_duplicates
+from curation import near_duplicates, pair_settings
 from curation.assemble import Settings as AssembleSettings
 from curation.assemble import assemble, read_rows
 from curation.embedding import SentenceEmbedder
@@ -21,7 +21,7 @@ from training.nearest_rows import nearest_rows
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace with two versions: one frozen before its rows were compared, one after."""
     made = freeze(tmp_path_factory.mktemp("nearest") / "workspace", rows(40), "uncompared")
-    near_duplicates.near_duplicates(made, near_duplicates.Settings(threshold=0.99, floor=0.7, budget=0))
+    near_duplicates.near_duplicates(made, pair_settings.Settings(threshold=0.99, floor=0.7, budget=0))
     assemble(made, "compared", AssembleSettings(validation=0.2, open_cases="keep"))
     return made
 

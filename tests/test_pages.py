@@ -22,8 +22,8 @@ from curation.decontaminate import decontaminate
 from curation.errors import DamagedWorkspace
 from curation.generate import generate, settings_of
 from curation.import_samples import import_samples
-from curation.near_duplicates import Settings as NearSettings
 from curation.near_duplicates import near_duplicates
+from curation.pair_settings import Settings as NearSettings
 from curation.records import question_of
 from curation.seeds import Settings as SeedSettings
 from curation.seeds import add_seeds

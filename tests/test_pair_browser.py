@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from curation import near_duplicates, review
+from curation import near_duplicates, pair_settings, review
 from curation.errors import DamagedWorkspace, WrongInput
 from curation.keep_walk import MET, walk
 from curation.pair_browser import BELOW, NOT_DECIDING, PairBrowser
@@ -107,7 +107,7 @@ def test_a_threshold_gives_what_a_slow_walk_gives(shared: Workspace, threshold: 
 
 
 def test_the_run_s_own_threshold_gives_its_report(shared: Workspace) -> None:
-    result = near_duplicates.near_duplicates(shared, near_duplicates.Settings())
+    result = near_duplicates.near_duplicates(shared, pair_settings.Settings())
     assert result.unchanged
     found = opened(shared).summary(0.8)
     assert (found.pairs, found.clusters) == (result.report["pairs"], result.report["clusters"])
@@ -184,7 +184,7 @@ def test_pages_hold_every_pair_once_by_cosine(shared: Workspace, order: str, low
 
 def test_a_line_says_what_was_decided(shared: Workspace) -> None:
     browser, slow = opened(shared), Slow(shared)
-    asked = {item["item"] for item in review.items(shared) if item["kind"] == near_duplicates.STAGE}
+    asked = {item["item"] for item in review.items(shared) if item["kind"] == pair_settings.STAGE}
     lines = browser.page(0.7, size=PAIRS * 2)
     assert {line.decision for line in lines} >= {BELOW, NOT_DECIDING, "drop", "ask"}
     for line in lines:
@@ -203,7 +203,7 @@ def test_a_line_says_what_was_decided(shared: Workspace) -> None:
 
 
 def test_decisions_are_paged_apart_and_follow_votes(workspace: Workspace) -> None:
-    near_duplicates.near_duplicates(workspace, near_duplicates.Settings(budget=20))
+    near_duplicates.near_duplicates(workspace, pair_settings.Settings(budget=20))
     browser = opened(workspace)
     everything = browser.page(browser.floor, size=PAIRS * 2)
     told = Counter(line.decision for line in everything)
@@ -325,19 +325,19 @@ def test_a_damaged_file_is_named_and_the_stage_mends_it(
     with pytest.raises(DamagedWorkspace, match=f"{file.name}.*near-duplicates"):
         PairBrowser.open(workspace)
     file.unlink(missing_ok=True)  # as the message says
-    near_duplicates.near_duplicates(workspace, near_duplicates.Settings())
+    near_duplicates.near_duplicates(workspace, pair_settings.Settings())
     assert opened(workspace).summary(0.8) == wanted
 
 
 def test_a_run_of_an_older_winnow_is_told_to_run_again(workspace: Workspace) -> None:
     with workspace.database.transaction() as connection:
-        run = runs.current_in(connection, near_duplicates.STAGE)
+        run = runs.current_in(connection, pair_settings.STAGE)
         assert run is not None
         report = {key: value for key, value in run.report.items() if key != "pairs_folder"}
         connection.execute(update(stage_run).where(stage_run.c.id == run.id).values(report=report))
     with pytest.raises(DamagedWorkspace, match="near-duplicates"):
         PairBrowser.open(workspace)
-    near_duplicates.near_duplicates(workspace, near_duplicates.Settings())
+    near_duplicates.near_duplicates(workspace, pair_settings.Settings())
     assert opened(workspace).run_id > run.id
 
 

@@ -11,7 +11,8 @@ import pytest
 from curation import review, review_pace
 from curation.cli import main
 from curation.errors import WrongInput
-from curation.near_duplicates import Settings, near_duplicates
+from curation.near_duplicates import near_duplicates
+from curation.pair_settings import Settings
 from curation.pair_verdict import judge_pair
 from curation.review_pace import pace
 from curation.store import reviews

@@ -7,8 +7,9 @@ import pytest
 
 from curation.code_fingerprint import fingerprint
 from curation.document_twins import grams, similarity
-from curation.near_duplicates import Settings, near_duplicates
+from curation.near_duplicates import near_duplicates
 from curation.pair_browser import PairBrowser
+from curation.pair_settings import Settings
 from curation.records import Sample
 from curation.second_opinions import KINDS, beside
 from curation.store import samples

@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, select, text, update
 
-from curation import assemble, clean, decontaminate, import_samples, near_duplicates
+from curation import assemble, clean, decontaminate, import_samples, near_duplicates, pair_settings
 from curation.cli import main
 from curation.errors import CurationError, DamagedWorkspace, WrongInput
 from curation.records import Sample
@@ -376,7 +376,7 @@ def test_in_every_stage_rows_in_are_kept_dropped_or_pending(tmp_path: Path) -> N
     for stage, start in {
         "clean": lambda: clean.clean(workspace),
         "near-duplicates": lambda: near_duplicates.near_duplicates(
-            workspace, near_duplicates.Settings(budget=20)
+            workspace, pair_settings.Settings(budget=20)
         ),
         "decontaminate": lambda: decontaminate.decontaminate(
             workspace, decontaminate.Settings((f"tiny={benchmark}",), ("substring",))

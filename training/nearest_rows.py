@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from curation import near_duplicates
+from curation import pair_settings
 from curation.assemble import read_rows
 from curation.embedding import VectorCache, key_of
 from curation.errors import WrongInput
@@ -39,7 +39,7 @@ def nearest_rows(
     """
     manifest, file = read_rows(workspace, version)
     settings, model = _compared_by(manifest, version)
-    text_of = near_duplicates.text_to_compare(settings)
+    text_of = pair_settings.text_to_compare(settings)
     wanted = set(ids)
     keys: dict[str, bytes] = {}
     train: list[tuple[str, str, bytes]] = []  # id, instruction, key
@@ -66,13 +66,13 @@ def _near(row: tuple[str, str, bytes], cosine: np.float32) -> NearRow:
     return NearRow(row[0], row[1], float(cosine))
 
 
-def _compared_by(manifest: Mapping[str, Any], version: str) -> tuple[near_duplicates.Settings, str]:
+def _compared_by(manifest: Mapping[str, Any], version: str) -> tuple[pair_settings.Settings, str]:
     """Give the settings and the model's hash that near-duplicates had when the version was frozen."""
-    stage = manifest.get("stages", {}).get(near_duplicates.STAGE)
+    stage = manifest.get("stages", {}).get(pair_settings.STAGE)
     if stage is None:
         raise WrongInput(
             f"The rows of {version} were never compared with each other; run near-duplicates and freeze "
             "again to see the training rows nearest to a held-out one"
         )
     given = stage["settings"]
-    return near_duplicates.Settings(text=given["text"]), str(given["model_hash"])
+    return pair_settings.Settings(text=given["text"]), str(given["model_hash"])

@@ -10,8 +10,9 @@ import ui
 from curation import review
 from curation.errors import DamagedWorkspace
 from curation.keep_rules import RULES
-from curation.near_duplicates import SURE, Settings, alarms_of
+from curation.near_duplicates import alarms_of
 from curation.pair_browser import BELOW, Only, PairBrowser
+from curation.pair_settings import SURE, Settings
 from curation.pair_verdict import judge_pair
 from curation.pair_what_if import REST
 from curation.second_opinions import beside

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from curation import clean, decontaminate, near_duplicates, review
+from curation import clean, decontaminate, near_duplicates, pair_settings, review
 from curation.assemble import Settings as AssembleSettings
 from curation.assemble import assemble
 from curation.cutting import Policy
@@ -110,7 +110,7 @@ def store_of_payloads(folder: Path, listener: Listener) -> Workspace:
     clean.clean(workspace)
     items = _benchmark(everything)
     _choose_vectors(workspace, items)
-    near_duplicates.near_duplicates(workspace, near_duplicates.Settings())
+    near_duplicates.near_duplicates(workspace, pair_settings.Settings())
     bench = write_lines(items, folder.parent / "items.jsonl")
     decontaminate.decontaminate(workspace, decontaminate.Settings((f"{BENCHMARK}={bench}",)))
     _judge(workspace, listener.url)

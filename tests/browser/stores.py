@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from curation import clean, near_duplicates
+from curation import clean, near_duplicates, pair_settings
 from curation.embedding import SentenceEmbedder, VectorCache, key_of
 from curation.import_samples import import_samples
 from curation.workspace import Workspace
@@ -70,5 +70,5 @@ def store_of_gray_pairs(folder: Path, number: int) -> Workspace:
     workspace = Workspace(folder)
     import_samples(workspace, str(write_lines(rows, folder.parent / f"{folder.name}.jsonl")))
     clean.clean(workspace)
-    near_duplicates.near_duplicates(workspace, near_duplicates.Settings())
+    near_duplicates.near_duplicates(workspace, pair_settings.Settings())
     return workspace

@@ -8,7 +8,8 @@ from playwright.sync_api import Page, expect
 
 from curation.clean import clean
 from curation.import_samples import import_samples
-from curation.near_duplicates import Settings, near_duplicates
+from curation.near_duplicates import near_duplicates
+from curation.pair_settings import Settings
 from curation.workspace import Workspace
 from tests.browser.driving import (
     App,
