@@ -21,7 +21,8 @@ from curation.pair_list import PAIR, Pairs
 from curation.pairs import exact_cosines
 from curation.stage import Progress
 
-SAMPLE = 256  # rows whose drafts are held against float32: 32,640 cosines
+SAMPLE, LEAST_SAMPLE = 256, 64  # rows whose drafts are held against float32: 32,640 cosines, or 2,016
+SHARE = 32  # of so many rows one is in the sample: in a small set it must not cost what drafts save
 DOUBLED = 2.0
 LEAST = 5e-4  # a band is at least so wide: a sample of a few rows shows little
 
@@ -110,7 +111,8 @@ def _measured(
     texts: Texts, exact: Embedder, cache: VectorCache, vectors: Vectors, progress: Progress
 ) -> float:
     """Give the error band: of rows chosen by the hash of their texts, so that it is the same each time."""
-    chosen = np.array(sorted(range(len(texts.refs)), key=lambda row: texts.refs[row].key)[:SAMPLE])
+    size = min(SAMPLE, max(LEAST_SAMPLE, len(texts.refs) // SHARE))
+    chosen = np.array(sorted(range(len(texts.refs)), key=lambda row: texts.refs[row].key)[:size])
     refs = [texts.refs[row] for row in chosen]
     embed_missing(cache, exact, refs, texts.read, progress, "measuring the error band")
     true, drafts = cache.gather([ref.key for ref in refs]), vectors[chosen]

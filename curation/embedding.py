@@ -25,9 +25,9 @@ Vectors = npt.NDArray[np.float32]
 
 BUNDLED = "all-MiniLM-L6-v2"  # the model Platypus used (data_pipeline/data_similarity.ipynb)
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-# Word pieces computed together: the quickest of 1,024 to 8,192 on processors (`make bench`), and quicker than
-# sentence-transformers' default of 32 texts, whatever their length.
-BATCH_PIECES = 4096
+# Word pieces computed together: quicker than sentence-transformers' default of 32 texts, whatever their
+# length. Of 1,024 to 8,192 the quickest for OpenVINO on AMD Zen 4, by 6 %; with AMX 4,096 was.
+BATCH_PIECES = 2048
 BLOCK = 1024  # texts embedded between two saves: seconds of work, 1.5 MB
 RUNTIMES = ("auto", "torch", "openvino")  # what WINNOW_RUNTIME may say
 
