@@ -86,9 +86,7 @@ def _near_duplicate_settings(args: argparse.Namespace) -> Any:
         "draft",
     )
     low, high = args.ask or (None, None)
-    return settings_from(
-        {name: getattr(args, name) for name in names} | {"ask_low": low, "ask_high": high}
-    )
+    return settings_from({name: getattr(args, name) for name in names} | {"ask_low": low, "ask_high": high})
 
 
 def _cut_short(report: dict[str, Any]) -> list[str]:
