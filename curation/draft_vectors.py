@@ -22,7 +22,7 @@ from curation.pairs import exact_cosines
 from curation.stage import Progress
 
 SAMPLE, LEAST_SAMPLE = 256, 64  # rows whose drafts are held against float32: 32,640 cosines, or 2,016
-SHARE = 32  # of so many rows one is in the sample: in a small set it must not cost what drafts save
+SHARE = 64  # of so many rows one is in the sample: in a small set it must not cost what drafts save
 DOUBLED = 2.0
 LEAST = 5e-4  # a band is at least so wide: a sample of a few rows shows little
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation import openvino_runtime
+from curation import draft_vectors, openvino_runtime
 from curation.compared_texts import compared, compared_by_drafts
-from curation.draft_vectors import DOUBLED, LEAST, Texts
-from curation.embedding import SentenceEmbedder, TextRef, Vectors, batches_of, key_of
+from curation.draft_vectors import DOUBLED, LEAST, LEAST_SAMPLE, SAMPLE, SHARE, Texts
+from curation.embedding import BATCH_PIECES, SentenceEmbedder, TextRef, Vectors, batches_of, key_of
 from curation.errors import WrongInput
 from curation.near_duplicates import near_duplicates
 from curation.pair_settings import Settings, settings_from
@@ -114,9 +114,30 @@ class Rough:
         return vectors
 
 
+def test_of_a_few_rows_few_are_in_the_sample_and_of_many_no_more_than_it_takes(
+    tmp_path: Path, exact: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = (60, SHARE, 60), (300, SHARE, LEAST_SAMPLE), (400, 4, 100), (480, 1, SAMPLE)
+    draft = Rough(exact, 0.0, set())
+    for number, share, expected in cases:
+        monkeypatch.setattr(draft_vectors, "SHARE", share)
+        said: dict[str, int] = {}
+        texts = texts_of([f"{text} Case {number}." for text in TEXTS[:number]])
+        workspace = Workspace(tmp_path / f"{number}")
+        compared_by_drafts(
+            workspace,
+            texts,
+            draft,
+            exact,
+            (0.9,),
+            lambda what, _, total, said=said: said.update({what: total}),
+        )
+        assert said["measuring the error band"] == expected, number
+
+
 def test_a_band_that_was_too_narrow_is_widened(tmp_path: Path, exact: SentenceEmbedder) -> None:
     many = [f"{text} Case {n}." for n in range(2) for text in TEXTS]
-    sample = set(sorted(map(key_of, many))[:256])
+    sample = set(sorted(map(key_of, many))[:SAMPLE])
     assert len(many) > 700
     texts = texts_of(many)
     true = compared(Workspace(tmp_path / "w"), texts, exact, 0.9, silent)
@@ -160,7 +181,7 @@ def test_batches_hold_texts_of_like_length_and_no_more_word_pieces_than_said() -
     assert sorted(number for batch in batches for number in batch) == list(range(3_000))
     for batch in batches:
         longest = max(min(pieces[number], 256) for number in batch)
-        assert len(batch) * longest <= 4096
+        assert len(batch) * longest <= BATCH_PIECES
     firsts = [min(pieces[batch[0]], 256) for batch in batches]
     assert firsts == sorted(firsts, reverse=True)
     assert batches_of([], 256) == [] and batches_of([9_999], 10_000) == [[0]]
