@@ -50,7 +50,12 @@ class Products(Protocol):
 
 def products(vectors: Floats) -> Products:
     """Choose how to make products of vectors, (rows, dimensions): with torch where it is loaded already."""
-    return SampledProducts(vectors) if "torch" in sys.modules else CopiedProducts(vectors)
+    if "torch" in sys.modules:
+        try:
+            return SampledProducts(vectors)
+        except RuntimeError:  # torch was built without it for this processor
+            pass
+    return CopiedProducts(vectors)
 
 
 class CopiedProducts:
@@ -69,12 +74,14 @@ class SampledProducts:
     """By torch: pairs are the places of a sparse matrix, of which only those are computed."""
 
     def __init__(self, vectors: Floats) -> None:
+        """Raises RuntimeError where this torch cannot do it."""
         import torch
 
         with warnings.catch_warnings():  # said once: that vectors may be read-only, that sparse ones are new
             warnings.simplefilter("ignore")
             self._vectors: Any = torch.from_numpy(vectors)
-            torch.sparse_csr_tensor([0, 1], [0], [0.0], (1, 1), check_invariants=False)
+            one = torch.sparse_csr_tensor([0, 1], [0], [0.0], (1, 1), check_invariants=False)
+            torch.sparse.sampled_addmm(one, torch.ones(1, 1), torch.ones(1, 1), beta=0.0)
 
     def of(self, left: Numbers, right: Numbers) -> Floats:
         if not len(left):

@@ -13,7 +13,7 @@ from curation.pair_screen import Floats, FloatScreen, Screen, float_screen
 FEW = 8_192  # rows up to which none takes long
 LOADS_FROM = 200_000  # rows from which the others are worth loading torch for, which takes seconds
 WIDTH = 128  # numbers a row
-ROUNDS = 3
+ROUNDS = 5
 RANDOM_SEED = 976
 
 

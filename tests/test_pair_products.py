@@ -85,6 +85,17 @@ def test_torch_is_taken_where_it_is_loaded_and_says_nothing_about_it(tmp_path: P
     assert isinstance(chosen, SampledProducts)
 
 
+def test_a_torch_that_cannot_do_it_leaves_it_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("not compiled with it")
+
+    monkeypatch.setattr(torch.sparse, "sampled_addmm", refuse)
+
+    assert isinstance(products(vectors_with_twins(3)), CopiedProducts)
+
+
 def test_without_torch_numpy_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "torch", raising=False)
 
