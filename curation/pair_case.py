@@ -162,7 +162,7 @@ class Case:
         for edge in asked:  # last: verdicts that contradict each other in a circle are asked again
             pairs[edge] = self._pair(edge, "ask")
         items = [self.item(edge, priority) for priority, edge in enumerate(decisions.asked)]
-        again = {self._item_id(edge) for edge in asked & self.rulings.keys()}
+        again = {self.item_id(edge) for edge in asked & self.rulings.keys()}
         return Written(outcomes, rejections, list(pairs.values()), _distinct(items), again)
 
     def read(self, numbers: Collection[int]) -> None:
@@ -181,7 +181,7 @@ class Case:
         return {
             "left_seq": int(one["left"]), "right_seq": int(one["right"]), "cosine": float(one["cosine"]),
             "response_cosine": _number(one["response"]), "decision": decision,
-            "item_id": self._item_id(edge),
+            "item_id": self.item_id(edge),
         }  # fmt: skip
 
     def _ends(self, edge: int) -> tuple[int, int]:
@@ -189,7 +189,7 @@ class Case:
         left, right = self.rows.by_number(np.array([one["left"], one["right"]]))
         return int(left), int(right)
 
-    def _item_id(self, edge: int) -> str:
+    def item_id(self, edge: int) -> str:
         left, right = self._ends(edge)
         return digest(STAGE, *sorted((self.rows.content[left], self.rows.content[right])))[:16]
 
@@ -210,7 +210,7 @@ class Case:
         ruling = self.rulings.get(edge)
         if ruling is not None:
             evidence["verdict"] = NAMES[ruling]
-            evidence["item"] = self._item_id(edge)
+            evidence["item"] = self.item_id(edge)
             if ruling == Ruling.DROP_BOTH:
                 evidence["keeper"], evidence["other"] = None, self.rows.ids[other]
         reason = {
@@ -234,7 +234,7 @@ class Case:
             why = "verdicts on like rows contradict one another in a circle; one of them has to change"
         evidence = {"cosine": float(one["cosine"]), "response_cosine": _number(one["response"]), "why": why}
         return {
-            "id": self._item_id(edge),
+            "id": self.item_id(edge),
             "evidence": evidence,
             # Rounded: the same texts embedded in another batch differ in the last bits. The content on
             # the left is part of it: "left" must mean the row that was shown there.

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Numbers = npt.NDArray[np.int32]
+from curation.pair_list import Numbers
+from curation.pair_screen import Floats
 
 CHUNK = 512  # pairs whose rows are copied at a time: 3 MB, in memory that is asked for once
 

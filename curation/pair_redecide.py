@@ -65,7 +65,7 @@ def _ask_again(
 ) -> None:
     """Ask what a verdict made matter, and no longer ask what it settled on the way."""
     wanted = {item["id"] for item in found.items}
-    settled = {case._item_id(edge) for edge in case.rulings}
+    settled = {case.item_id(edge) for edge in case.rulings}
     known = {item.id for item in asked}
     reviews.ask_also(
         connection,

@@ -68,11 +68,9 @@ class Settings:
 
 PRESETS = {
     "paper": Settings(threshold=0.8, keep="longest", budget=0, preset="paper"),
-    # The notebook drops above 0.7, not at it; so does this preset (see `_listed`).
+    # The notebook drops above 0.7, not at it; so does this preset (near_duplicates, `_edges`).
     "notebook": Settings(threshold=0.7, keep="first", budget=0, preset="notebook"),
 }
-
-
 FIXED = frozenset({"threshold", "keep", "sources", "budget", "ask_low", "ask_high"})  # what a preset decides
 
 
