@@ -565,14 +565,13 @@ def keep_open_row(event: Any) -> None:
 
 
 def set_query(clear: Sequence[str] = (), **values: str | None) -> None:
-    """Change the address: None or "" takes a parameter out."""
-    for name in clear:
-        st.query_params.pop(name, None)
-    for name, value in values.items():
-        if value:
-            st.query_params[name] = value
-        else:
-            st.query_params.pop(name, None)
+    """Change the address in one step, which is one step of the browser's Back: None or "" takes a parameter
+    out."""
+    before = st.query_params.to_dict()
+    kept = {name: value for name, value in before.items() if name not in clear}
+    after = {name: value for name, value in {**kept, **values}.items() if value}
+    if after != before:
+        st.query_params.from_dict(after)
 
 
 def _from_widget(key: str, parameter: str, clear: Sequence[str], default: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, FloatRect, Locator, Page, expect
 
 import jobs
 from tests.faults import ROOT, environment
@@ -229,12 +229,29 @@ def type_into(page: Page, key: str, text: str) -> None:
     settled(page)
 
 
+def at_rest(page: Page, what: Locator) -> FloatRect:
+    """Give the place of an element once it has stopped moving."""
+    places: list[FloatRect | None] = [None]
+
+    def _rests() -> bool:
+        places.append(what.bounding_box())
+        page.wait_for_timeout(100)
+        return places[-1] is not None and places[-1] == places[-2]
+
+    wait_for(_rests)
+    place = places[-1]
+    assert place is not None
+    return place
+
+
 def click_cell(page: Page, key: str, row: int = 0, x: int = 120) -> None:
-    """Click a cell of a table. Tables are canvases: by place, 35 px a row below the head."""
+    """Click a cell of a table. Tables are canvases: by place, 35 px a row below the head.
+
+    A table is drawn after the script has ended, and loses clicks until screen readers are told its cells."""
     table = keyed(page, key)
+    expect(table.get_by_test_id("data-grid-canvas").first.locator("[role=gridcell]").first).to_be_attached()
     table.scroll_into_view_if_needed()
-    box = table.bounding_box()
-    assert box is not None
+    box = at_rest(page, table)
     page.mouse.click(box["x"] + x, box["y"] + 35 * (row + 1) + 17)
 
 

@@ -91,14 +91,19 @@ def test_a_bar_opens_its_pairs(app: App, visitor: Visitor) -> None:
 def test_two_sources_are_opened_from_the_matrix(app: App, visitor: Visitor) -> None:
     page = visitor.open("near-duplicates", view="Sources")
     matrix = WhatIf(browser_of(app)).matrix(0.8)
+    steps = page.evaluate("history.length")
     click_cell(page, "near_matrix", row=0, x=1000)
     wait_for(lambda: query_of(page).get("view") == "Pairs")
     asked = query_of(page)
+    assert page.evaluate("history.length") == steps + 1, "one click is one step of Back"
     assert asked["source"] == matrix.sources[0] and asked["against"] in matrix.sources
     settled(page)
     number = browser_of(app).count(0.8, only=Only(asked["source"], asked["against"]))
     assert number == matrix.pairs[0, matrix.sources.index(asked["against"])]
     expect(page.get_by_test_id("stMain")).to_contain_text(f"of {number:,}")
+    page.go_back()
+    expect(keyed(page, "near_matrix")).to_be_visible()
+    assert query_of(page) == {"view": "Sources"}
 
 
 def test_another_threshold_lists_the_rows_it_moves(app: App, visitor: Visitor) -> None:
