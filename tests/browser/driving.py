@@ -196,11 +196,15 @@ class Visitor:
 
 
 def settled(page: Page) -> Page:
-    """Wait until the script has run to its end and its first title stands."""
+    """Wait until the script has run to its end, its first title stands, and everything is drawn.
+
+    A browser that is new to the app fetches the code of buttons after the script has ended: a placeholder
+    stands for each until then, and hears no key."""
     state = page.get_by_test_id("stApp")
     expect(state).to_have_attribute("data-test-script-state", "notRunning", timeout=PATIENCE * 1000)
     expect(page.locator("h1").first).to_be_visible(timeout=PATIENCE * 1000)
     expect(state).to_have_attribute("data-test-script-state", "notRunning", timeout=PATIENCE * 1000)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=PATIENCE * 1000)
     return page
 
 
