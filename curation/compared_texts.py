@@ -1,12 +1,15 @@
-"""Texts -> vectors -> their pairs from a floor on: in float32 throughout, or by drafts (draft_vectors)."""
+"""Texts -> vectors -> their pairs from a floor on: in float32 throughout, or by drafts (draft_vectors).
+
+Drafts are taken where they are quicker (draft_choice)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from curation import draft_vectors
+from curation.draft_choice import pace_if_slow
 from curation.draft_vectors import Texts
 from curation.embedding import Embedder, VectorCache, Vectors, embed_missing
 from curation.known_pairs import find_known, note
@@ -60,11 +63,16 @@ def compared_by_drafts(
 ) -> Compared:  # fmt: skip
     """Give the same pairs, from the lowest edge on, with fewer texts embedded in float32.
 
-    `edges`: cosines that decide something; no pair lies on another side of one than in float32. Raises what
-    embedding raises.
+    `edges`: cosines that decide something; no pair lies on another side of one than in float32. Where drafts
+    do not pay on this machine all is float32, and the report says `draft_pace`. Raises what embedding raises.
     """
     floor = min(edges)
     cache = VectorCache(workspace.embeddings / draft.hash)
+    if any(key not in cache for key in texts.keys):  # else no model is loaded for drafts
+        progress("timing bfloat16 beside float32", 0, 0)
+        if (pace := pace_if_slow(draft, exact)) is not None:
+            found = compared(workspace, texts, exact, floor, progress)
+            return replace(found, report={**found.report, "draft_pace": round(pace, 2)})
     before = 0
 
     def search(vectors: Vectors, lowest: float) -> Path:

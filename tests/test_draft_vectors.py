@@ -36,6 +36,12 @@ def texts_of(texts: Sequence[str]) -> Texts:
     return Texts(refs, lambda wanted: [texts[number] for number in wanted])
 
 
+@pytest.fixture(autouse=True)
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These are about drafts, also where the processor has no bfloat16."""
+    monkeypatch.setenv("WINNOW_DRAFTS", "always")
+
+
 @pytest.fixture(scope="module")
 def exact() -> SentenceEmbedder:
     return SentenceEmbedder()

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 import jobs
 import ui
-from curation import review
+from curation import compared_texts, review
 from curation.assemble import Settings as AssembleSettings
 from curation.assemble import assemble
 from curation.clean import clean
@@ -104,7 +104,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     folder = tmp_path_factory.mktemp("stores")
     build = {
         "empty": Workspace, "small": small_store, "large": large_store, "trained": trained_store,
-        "harvested": harvested_store, "evolved": evolved_store,
+        "harvested": harvested_store, "evolved": evolved_store, "slow drafts": slow_drafts_store,
     }  # fmt: skip
     built: dict[str, Path] = {}
 
@@ -135,6 +135,14 @@ def small_store(folder: Path) -> None:
     review.vote(workspace, review.items(workspace)[0]["item"], "keep-both")
     assemble(workspace, "v1", AssembleSettings(open_cases="drop"))
     assert review.counts(workspace)["open"] > 2
+
+
+def slow_drafts_store(folder: Path) -> None:
+    """The small store, compared where bfloat16 is slower than float32."""
+    small_store(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compared_texts, "pace_if_slow", lambda draft, exact: 53.125)
+        near_duplicates(Workspace(folder), NearSettings(draft=True))
 
 
 def harvested_store(folder: Path) -> None:
@@ -620,6 +628,14 @@ def test_clusters_and_pairs_open_on_a_large_store(opened: Callable[..., AppTest]
         app = opened("large", "near-duplicates", **query)
         is_well(app)
         assert not app.error and not app.info
+
+
+def test_a_run_whose_drafts_did_not_pay_says_so(opened: Callable[..., AppTest]) -> None:
+    app = opened("slow drafts", "near-duplicates")
+    is_well(app)
+    told = "All in float32: bfloat16 took 53.1 times its seconds on this machine."
+    assert told in [one.value for one in app.caption]
+    assert told not in [one.value for one in opened("small", "near-duplicates").caption]
 
 
 def test_every_row_of_the_small_store_tells_its_story(

@@ -82,8 +82,11 @@ def settled_votes(page: Page, app: App, person: str) -> list[Any]:
 
 @pytest.mark.parametrize("gap", [0, 30, 60, 150, 400])
 def test_ten_presses_judge_only_what_was_shown_before_the_press(app: App, visitor: Visitor, gap: int) -> None:
+    """How many count hangs on the machine; the first does, made after a look. None is lost: see `reload`."""
     page = visitor.open("review", **{"as": f"gap-{gap}"})
-    assert len(votes_of_ten_presses(page, app, f"gap-{gap}", gap)) >= (5 if gap >= 400 else 1)
+    first = shown_case(page)
+    votes = votes_of_ten_presses(page, app, f"gap-{gap}", gap)
+    assert f"{votes[0].item_id}@{votes[0].item_version}" == first
 
 
 @pytest.mark.parametrize("slower", [4, 8])

@@ -112,10 +112,17 @@ class Kill:
 
 
 def environment(fault: str | None = None) -> dict[str, str]:
-    """Give this process's environment with no setting of Winnow but the fault asked for."""
+    """Give this process's environment with no setting of Winnow but the fault asked for.
+
+    And drafts wherever they are asked for, also where the processor has no bfloat16.
+    """
     ours = {key: value for key, value in os.environ.items() if not key.startswith("WINNOW_")}
     # One thread: on a busy machine several threads of torch wait for each other five times as long.
-    return ours | {"OMP_NUM_THREADS": "1"} | ({"WINNOW_FAULT": fault} if fault else {})
+    return (
+        ours
+        | {"OMP_NUM_THREADS": "1", "WINNOW_DRAFTS": "always"}
+        | ({"WINNOW_FAULT": fault} if fault else {})
+    )
 
 
 def command(workspace: Path, *words: str) -> list[str]:
