@@ -43,5 +43,5 @@ def _pace(draft: Embedder, exact: Embedder, texts: list[str]) -> float:
 
 def _seconds(embedder: Embedder, texts: list[str]) -> float:
     began = time.perf_counter()
-    embedder.embed(texts)
+    embedder.embed_batch(texts)
     return time.perf_counter() - began

@@ -39,7 +39,7 @@ class Embedder(Protocol):
     hash: str  # of the weights and settings; vectors of different hashes are never compared
     limit: int  # word pieces of a text that are read; what follows is ignored
 
-    def embed(self, texts: Sequence[str]) -> Vectors: ...
+    def embed_batch(self, texts: Sequence[str]) -> Vectors: ...
 
     def pieces(self, texts: Sequence[str]) -> list[int]: ...
 
@@ -81,14 +81,17 @@ class SentenceEmbedder:
         """Embed texts, those of like length together; gives float32, also where it computed in bfloat16."""
         result = np.empty((len(texts), self._model.get_embedding_dimension()), dtype=np.float32)
         for batch in batches_of(self.pieces(texts), self.limit):
-            with self._precision():
-                result[batch] = self._model.encode(
-                    [texts[number] for number in batch],
-                    batch_size=len(batch),
-                    normalize_embeddings=True,
-                    show_progress_bar=False,
-                )
+            result[batch] = self.embed_batch([texts[number] for number in batch])
         return result
+
+    def embed_batch(self, texts: Sequence[str]) -> Vectors:
+        """Embed texts together, in one batch, padded to the longest."""
+        model = self._model
+        with self._precision():
+            found: Vectors = model.encode(
+                list(texts), batch_size=len(texts), normalize_embeddings=True, show_progress_bar=False
+            )
+        return found.astype(np.float32, copy=False)
 
     def _precision(self) -> AbstractContextManager[Any]:
         """Give what makes torch compute a draft; OpenVINO was told so when it was loaded."""
@@ -341,7 +344,7 @@ def embed_missing(
         done = 0
         for batch in batches_of(pieces, embedder.limit):
             progress(what, start + done, len(todo))
-            found = embedder.embed([texts[number] for number in batch])
+            found = embedder.embed_batch([texts[number] for number in batch])
             if vectors is None:
                 vectors = np.empty((len(block), found.shape[1]), dtype=np.float32)
             vectors[batch] = found

@@ -32,7 +32,7 @@ class Paced:
     def pieces(self, texts: Sequence[str]) -> list[int]:
         return [1] * len(texts)
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed_batch(self, texts: Sequence[str]) -> Vectors:
         self.read.append(texts)
         time.sleep(self.pace * MOMENT * len(texts))
         return np.zeros((len(texts), 4), dtype=np.float32)

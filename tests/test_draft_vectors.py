@@ -85,9 +85,9 @@ def test_a_row_that_is_near_nothing_is_not_embedded_again(tmp_path: Path, draft:
     read: list[str] = []
 
     class Noting(SentenceEmbedder):
-        def embed(self, texts: Sequence[str]) -> Vectors:
+        def embed_batch(self, texts: Sequence[str]) -> Vectors:
             read.extend(texts)
-            return super().embed(texts)
+            return super().embed_batch(texts)
 
     lone = [f"{word} {'zyx' * n}" for n, word in enumerate(("Peru", "entropy", "violin", "glacier"), 1)]
     texts = texts_of([*TEXTS[:600], *lone, *(f"{n} {n * n} {n**3}" for n in range(40))])
@@ -108,8 +108,8 @@ class Rough:
     def pieces(self, texts: Sequence[str]) -> list[int]:
         return self._exact.pieces(texts)
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        vectors = self._exact.embed(texts)
+    def embed_batch(self, texts: Sequence[str]) -> Vectors:
+        vectors = self._exact.embed_batch(texts)
         noise = np.random.default_rng(7)
         for number, text in enumerate(texts):
             if key_of(text) not in self._sound:

@@ -28,7 +28,7 @@ class ScriptedEmbedder:
         self.calls: list[list[str]] = []
         self._fail_at_call = fail_at_call
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed_batch(self, texts: Sequence[str]) -> Vectors:
         if len(self.calls) == self._fail_at_call:
             raise KeyboardInterrupt
         self.calls.append(list(texts))
@@ -351,10 +351,10 @@ def test_the_model_gives_the_same_bytes_after_an_interruption(
     def raises(texts: Sequence[str]) -> Vectors:
         if len(stopped) == 16:
             raise KeyboardInterrupt
-        return SentenceEmbedder.embed(model, texts)
+        return SentenceEmbedder.embed_batch(model, texts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(model, "embed", raises)
+        patch.setattr(model, "embed_batch", raises)
         with pytest.raises(KeyboardInterrupt):
             embed(stopped, model, TEXTS)
     resumed = VectorCache(stopped.folder)

@@ -235,12 +235,12 @@ def test_the_example_as_a_job(folder: Path, tmp_path: Path, monkeypatch: pytest.
     """The example of 40 functions, made here with made-up vectors and then by a job from the same vectors."""
     import numpy as np
 
-    def embed(self: SentenceEmbedder, texts: list[str]) -> Any:
+    def embed_batch(self: SentenceEmbedder, texts: list[str]) -> Any:
         noise = np.random.default_rng(RANDOM_SEED)
         drawn = noise.standard_normal((len(texts), 384)).astype(np.float32)
         return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
-    monkeypatch.setattr(SentenceEmbedder, "embed", embed)
+    monkeypatch.setattr(SentenceEmbedder, "embed_batch", embed_batch)
     monkeypatch.setattr(SentenceEmbedder, "pieces", lambda self, texts: [9] * len(texts))
     items = [{"task_id": 1, "prompt": "reverse a list", "canonical_solution": "return x[::-1]"}]
     benchmark = f"humaneval={write_rows(items, tmp_path / 'items.jsonl')}"

@@ -104,14 +104,14 @@ def example(place: Path, benchmark: str) -> Trial:
 
     noise = np.random.default_rng(RANDOM_SEED)
 
-    def embed(self: SentenceEmbedder, texts: list[str]) -> Any:
+    def embed_batch(self: SentenceEmbedder, texts: list[str]) -> Any:
         drawn = noise.standard_normal((len(texts), 384)).astype(np.float32)
         return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
     workspace = Workspace(place / "example")
     began = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SentenceEmbedder, "embed", embed)
+        patch.setattr(SentenceEmbedder, "embed_batch", embed_batch)
         patch.setattr(SentenceEmbedder, "pieces", lambda self, texts: [9] * len(texts))
         make(workspace, 300, benchmark=benchmark)
     prepared = place / "before-example"
