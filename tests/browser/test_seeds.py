@@ -97,6 +97,7 @@ def stored(app: App, query: SeedQuery) -> list[dict[str, Any]]:
 
 
 def downloaded(page: Page, key: str, file: Path) -> list[dict[str, Any]]:
+    settled(page)  # Streamlit knows no more of a file whose button is drawn anew: "Failed to generate file"
     with page.expect_download() as got:
         keyed(page, key).get_by_role("button").click()
     got.value.save_as(file)
