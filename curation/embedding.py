@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from curation import openvino_runtime
 from curation.atomic import atomic_write
+from curation.cut_texts import CutTexts
 from curation.errors import DamagedWorkspace, SourceUnavailable, WrongInput
 from curation.stage import Progress
 
@@ -75,6 +76,7 @@ class SentenceEmbedder:
                 str(self._folder), local_files_only=True, model_kwargs={"use_safetensors": True}
             )
             self.runtime = _taken_over(self._loaded, "bf16" if self.is_draft else "f32")
+            self._cut = CutTexts(self._loaded, self.limit)
         return self._loaded
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -103,12 +105,11 @@ class SentenceEmbedder:
         return found
 
     def pieces(self, texts: Sequence[str]) -> list[int]:
-        """Count the word pieces of each text, the two marks at its ends included."""
-        tokenizer = self._model.tokenizer.backend_tokenizer
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        encoded = tokenizer.encode_batch_fast(list(texts))
-        return [len(one) for one in encoded]
+        """Count the word pieces of each text, the two marks at its ends included.
+
+        A batch of these texts is embedded sooner than others: they are cut already."""
+        assert self._model is not None  # loads it
+        return self._cut.count(texts)
 
 
 def _taken_over(model: Any, precision: str) -> str:

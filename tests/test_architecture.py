@@ -42,6 +42,7 @@ ONLY_IN = {
     "sentence_transformers": ("curation/embedding.py", "training/"),
     "torch": (
         "curation/embedding.py",
+        "curation/cut_texts.py",
         "curation/openvino_runtime.py",
         "curation/int8_screen.py",
         "curation/bf16_screen.py",
