@@ -95,7 +95,8 @@ def _no_drafts(report: dict[str, Any]) -> list[str]:
         return []
     return [
         f"--draft brings nothing on this machine: bfloat16 took {report['draft_pace']:.1f} times the seconds "
-        "of float32 on a few lines, so everything was embedded in float32"
+        "of float32 on a few lines, and rows near a deciding cosine need both; so everything was embedded in "
+        "float32"
     ]
 
 
