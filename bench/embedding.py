@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
-from sentence_transformers import SentenceTransformer
 
 from bench.corpus import SHARED, functions, read_rows
 from curation import openvino_runtime
@@ -66,7 +66,7 @@ def run() -> list[str]:
     refs = [TextRef(key_of(text), len(text), number) for number, text in enumerate(made)]
     wanted = Texts(refs, lambda part: [made[number] for number in part])
     torch = loaded("torch")
-    plain = SentenceTransformer(str(torch._folder), local_files_only=True)
+    plain = _untouched(torch)
     pieces = np.minimum(torch.pieces(made), torch.limit)
     ways: dict[str, Callable[[], Pairs]] = {PLAIN: lambda: _plain(plain, made)}
     ways["ours, float32 by torch"] = lambda: _exact(wanted, torch)
@@ -115,7 +115,14 @@ def _difference(one: Pairs, other: Pairs) -> str:
     )
 
 
-def _plain(plain: SentenceTransformer, made: list[str]) -> Pairs:
+def _untouched(embedder: SentenceEmbedder) -> Any:
+    """Load its model once more, as sentence-transformers has it."""
+    from sentence_transformers import SentenceTransformer  # not before `loaded`, which says how threads wait
+
+    return SentenceTransformer(str(embedder._folder), local_files_only=True)
+
+
+def _plain(plain: Any, made: list[str]) -> Pairs:
     vectors: Vectors = plain.encode(made, normalize_embeddings=True, show_progress_bar=False)
     with TemporaryDirectory() as folder:
         return np.array(search_pairs(vectors, FLOOR, Path(folder), silent))

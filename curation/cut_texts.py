@@ -35,7 +35,9 @@ class CutTexts:
         self._padding = model.tokenizer.pad_token_id
         self._last: dict[str, Pieces] = {}
         self._own = model[0].preprocess
-        if self._comes_to_the_same():
+        own = self._own(PROBES, prompt=None)
+        self._names = [name for name in own if name != "modality"]
+        if self._comes_to(own):
             model[0].preprocess = self.preprocess
 
     def count(self, texts: Sequence[str]) -> list[int]:
@@ -66,9 +68,7 @@ class CutTexts:
         made = {IDS: ids, KINDS: np.zeros_like(ids), MASK: is_read.astype(np.int64)}
         return {name: torch.from_numpy(made[name]) for name in self._names} | {"modality": "text"}
 
-    def _comes_to_the_same(self) -> bool:
-        own = self._own(PROBES, prompt=None)
-        self._names = [name for name in own if name != "modality"]
+    def _comes_to(self, own: dict[str, Any]) -> bool:
         if own.get("modality") != "text" or not {IDS, MASK} <= set(self._names) <= {IDS, MASK, KINDS}:
             return False
         self.count(PROBES)

@@ -60,10 +60,14 @@ class SentenceEmbedder:
         self._folder = _folder_of(name)
         self.hash = _hash_of_model(self._folder) + ("-bf16" if is_draft else "")
         self.limit = _limit_of_model(self._folder)
-        self._loaded = None
+        self._loaded: Any = None
 
     @property
-    def _model(self):  # type: ignore[no-untyped-def]
+    def _model(self) -> Any:
+        self._load()
+        return self._loaded
+
+    def _load(self) -> None:
         if self._loaded is None:
             # Threads that wait must not spin: where others use the cores, too, it took twice as long. Read
             # when torch is first imported.
@@ -72,12 +76,12 @@ class SentenceEmbedder:
             from transformers.utils.logging import disable_progress_bar
 
             disable_progress_bar()  # its bar for loading weights would stand between ours
-            self._loaded = SentenceTransformer(
+            model = SentenceTransformer(
                 str(self._folder), local_files_only=True, model_kwargs={"use_safetensors": True}
             )
-            self.runtime = _taken_over(self._loaded, "bf16" if self.is_draft else "f32")
-            self._cut = CutTexts(self._loaded, self.limit)
-        return self._loaded
+            self.runtime = _taken_over(model, "bf16" if self.is_draft else "f32")
+            self._cut = CutTexts(model, self.limit)
+            self._loaded = model
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embed texts, those of like length together; gives float32, also where it computed in bfloat16."""
@@ -108,7 +112,7 @@ class SentenceEmbedder:
         """Count the word pieces of each text, the two marks at its ends included.
 
         A batch of these texts is embedded sooner than others: they are cut already."""
-        assert self._model is not None  # loads it
+        self._load()
         return self._cut.count(texts)
 
 

@@ -225,6 +225,17 @@ def press(page: Page, key: str) -> Page:
     return settled(page)
 
 
+def download(page: Page, key: str, file: Path) -> None:
+    """Press the download button that has this key, and keep what comes.
+
+    Not while the page is drawn: Streamlit forgets the file of a button that is drawn anew, and tells
+    "Failed to generate file for download"."""
+    settled(page)
+    with page.expect_download() as got:
+        keyed(page, key).get_by_role("button").click()
+    got.value.save_as(file)
+
+
 def type_into(page: Page, key: str, text: str) -> None:
     """Type into the box that has this key, and leave it."""
     box = keyed(page, key).get_by_role("textbox").first

@@ -13,7 +13,7 @@ import jobs
 from curation import review
 from curation.store import samples
 from curation.workspace import Workspace
-from tests.browser.driving import App, Visitor, keyed, press, settled, text_of, type_into
+from tests.browser.driving import App, Visitor, download, keyed, press, settled, text_of, type_into
 from tests.faults import finish
 from tests.workspaces import TASKS, small_set, write_jsonl
 
@@ -46,7 +46,7 @@ def test_a_set_is_made_by_clicks_and_keys_alone(
     answer_all(page, app.workspace)
     check_what_came_back(page, app.workspace)
     frozen = freeze(page)
-    download(page, tmp_path, frozen)
+    exported(page, tmp_path, frozen)
     counts_are_those_of_the_command_line(visitor)
     a_dropped_row_is_put_back(visitor)
 
@@ -187,12 +187,10 @@ def freeze(page: Page) -> int:
     return int(said[1])
 
 
-def download(page: Page, folder: Path, rows: int) -> None:
+def exported(page: Page, folder: Path, rows: int) -> None:
     press(page, "export_start")
     reads(page, f"{rows} rows exported")
-    with page.expect_download() as got:
-        keyed(page, "export_download").get_by_role("button").click()
-    got.value.save_as(folder / "v1.zip")
+    download(page, "export_download", folder / "v1.zip")
     with zipfile.ZipFile(folder / "v1.zip") as packed:
         names = {name.rsplit("/", 1)[-1]: name for name in packed.namelist()}
         assert "README.md" in names

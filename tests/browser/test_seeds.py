@@ -22,6 +22,7 @@ from tests.browser.driving import (
     App,
     Visitor,
     click_cell,
+    download,
     keyed,
     press,
     query_of,
@@ -97,10 +98,7 @@ def stored(app: App, query: SeedQuery) -> list[dict[str, Any]]:
 
 
 def downloaded(page: Page, key: str, file: Path) -> list[dict[str, Any]]:
-    settled(page)  # Streamlit knows no more of a file whose button is drawn anew: "Failed to generate file"
-    with page.expect_download() as got:
-        keyed(page, key).get_by_role("button").click()
-    got.value.save_as(file)
+    download(page, key, file)
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
