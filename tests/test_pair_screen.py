@@ -1,5 +1,7 @@
 """The bounds lose no pair, whatever the vectors are; the search gives the same pairs under each of them."""
 
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,6 +114,31 @@ def test_no_pair_is_lost_by_a_bound(make: Make, floor: float) -> None:
 
 
 @pytest.mark.parametrize("make", VECTORS)
+@pytest.mark.parametrize("width", [pair_screen.WIDTHS[0], 128, pair_screen.WIDTHS[-1]])
+def test_no_pair_is_lost_however_wide_the_bound_is(
+    make: Make, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = make(np.random.default_rng(976))
+    monkeypatch.setattr(pair_screen, "_quickest_width", lambda *_: width)
+
+    screen = float_screen(vectors, FLOOR)
+
+    left, right = np.array(truth(vectors, FLOOR), dtype=int).reshape(-1, 2).T
+    assert screen.lead.shape == (ROWS, width)
+    assert hits(screen, ROWS)[left, right].all()
+
+
+def test_the_higher_the_floor_the_thinner_the_bound() -> None:
+    vectors = like_text(np.random.default_rng(3))
+
+    widths = [float_screen(vectors, floor).lead.shape[1] for floor in (0.1, 0.3, 0.5, 0.7, 0.9)]
+
+    assert widths[0] == SIZE  # whatever was left out, most pairs would be left to look at
+    assert widths[-1] == pair_screen.WIDTHS[0]
+    assert widths == sorted(set(widths), reverse=True)
+
+
+@pytest.mark.parametrize("make", VECTORS)
 def test_all_bounds_lead_to_the_pairs_of_float64(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,3 +194,18 @@ def test_the_quickest_bound_that_fits_is_taken(monkeypatch: pytest.MonkeyPatch) 
 
     assert type(first).__name__ == "HalfScreen"
     assert type(second).__name__ == "ByteScreen"
+
+
+def test_a_bound_far_behind_is_given_up_after_few_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: Counter[str] = Counter()
+
+    def slowly(self: Screen, rows: slice, columns: slice, out: np.ndarray) -> np.ndarray:
+        looked_at[type(self).__name__] += 1
+        time.sleep({"ByteScreen": 0.02, "HalfScreen": 0.08}[type(self).__name__])
+        return out
+
+    monkeypatch.setattr(bf16_screen.HalfScreen, "product", slowly)
+    monkeypatch.setattr(int8_screen.ByteScreen, "product", slowly)
+
+    assert screen_choice.quickest_first(64, 128) == ["float32", "bytes", "bfloat16"]
+    assert set(looked_at.values()) == {screen_choice.TRIED}
