@@ -48,10 +48,16 @@ def flat(random: np.random.Generator) -> np.ndarray:
 
 
 def in_the_tail(random: np.random.Generator) -> np.ndarray:
-    """Pairs that agree only in the directions that count least: all is left to the tails' lengths."""
+    """Pairs a hair above the floor that agree only where directions count least: all is left to the tails."""
+    crowd = unit(random.normal(size=(ROWS - 200, 127)))
+    one, other = unit(random.normal(size=(100, 127))), random.normal(size=(100, 127))
+    other = unit(other - np.einsum("ij,ij->i", one, other)[:, None] * one)  # at right angles
+    tail = unit(random.normal(size=(100, SIZE - 127)))
+    alike = FLOOR + 1e-6
     found = np.zeros((ROWS, SIZE))
-    found[: ROWS - 200, :127] = random.normal(size=(ROWS - 200, 127))
-    found[ROWS - 200 :, 127:] = np.repeat(random.normal(size=(100, SIZE - 127)), 2, axis=0)
+    found[: ROWS - 200, :127] = crowd
+    found[ROWS - 200 :, :127] = np.concatenate([one, other]) * np.sqrt(1 - alike)
+    found[ROWS - 200 :, 127:] = np.concatenate([tail, tail]) * np.sqrt(alike)
     return unit(found)
 
 
